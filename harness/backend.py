@@ -1,0 +1,86 @@
+"""What a backend must offer, so that one runner drives the simulator, local processes and containers alike.
+
+Everything is a callback: the runner never waits, the backend calls it back, in virtual or in real time.  Times
+are integer nanoseconds since the start of the load, on the harness's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+from faults.vocabulary import PlannedFault, Trigger
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One request to one node, in the node contract's words.
+
+    `action` is a type's operation, "read", "digest" or "status"; `value` is the element or amount.
+    """
+
+    object: str
+    type: str
+    action: str
+    value: Any = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came of it: "ok", "fail" (definitely not done) or "info" (nobody knows)."""
+
+    outcome: str
+    value: Any = None
+    error: str | None = None
+    commit: str | None = None
+    visible: list[str] | None = None
+
+
+Evidence = dict[str, int | float | str]
+"""How a fault was seen to bite; `bites` counts."""
+
+NodeObserver = Callable[[int, str, int, int, dict[str, Any]], None]
+"""(node, event name, node's monotonic ns, node's wall ns, data)."""
+
+
+class Backend(Protocol):
+    """One cluster for one run of one plan."""
+
+    name: str
+
+    def start(self, observer: NodeObserver) -> None:
+        """Start every node; `observer` is told of the nodes' own events."""
+
+    def agents(self) -> list[str]:
+        """The agent id (hex) of each node, by number."""
+        ...
+
+    def now(self) -> int:
+        """Nanoseconds since the start of the load."""
+        ...
+
+    def call_at(self, at: int, call: Callable[[], None]) -> None:
+        """Call `call` once, at `at` or as soon after as can be."""
+
+    def when(self, trigger: Trigger, call: Callable[[], None]) -> None:
+        """Call `call` once, right after what the trigger names has happened."""
+
+    def invoke(self, node: int, ask: Ask, done: Callable[[Answer], None]) -> None:
+        """Send a request on a path that no fault touches; `done` is called at most once, or never if no answer
+        comes.  The caller keeps the time-out."""
+
+    def inject(self, planned: PlannedFault) -> None:
+        """Put a fault in force."""
+
+    def lift(self, planned: PlannedFault) -> Evidence:
+        """Undo a fault, verify that it is gone, and tell how it was seen to bite."""
+        ...
+
+    def run(self) -> None:
+        """Serve until `stop` is called from a callback."""
+
+    def stop(self) -> None:
+        """End `run`, and leave nothing behind."""
+
+    def trace_hash(self) -> str | None:
+        """The hash of everything that happened, where runs repeat exactly; else None."""
+        ...

@@ -1,0 +1,153 @@
+"""What a person writes: a campaign, in TOML.
+
+A campaign is a claim and the means to test it: a cluster, its network, the load, the faults, the checks, and
+what verdict is expected.  It holds no seed.  Every field has a default but `name` and `shows`; unknown keys, wrong
+types and values that cannot be are refused with the file and the place (`halves.toml: faults[0].shape: ...`).
+
+Times carry their unit in the name.  Nodes are numbered from 0.  docs/campaigns.md lists the fields with examples.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from faults.schedule import FaultSpec
+
+from harness.errors import BadInput
+
+NODES_MAX = 1000
+LOAD_S_MAX = 3600.0
+OPERATIONS_MAX = 1_000_000
+_PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A TOML table: its keys are its fields, and no others."""
+
+
+class Cluster(_Table):
+    """The nodes and how they gossip.  `faulty` is f, by default (n - 1) // 3; `regions` names one a node."""
+
+    nodes: int = 4
+    faulty: int | None = None
+    fanout: int | None = None
+    strategy: Literal["random", "nearest", "hybrid"] = "random"
+    gossip_interval_ms: float = 100.0
+    frame_bytes_max: int = 65536
+    regions: tuple[str, ...] = ()
+
+
+class Between(_Table):
+    """The ordinary network from one region to another, in that direction only."""
+
+    source: str
+    target: str
+    latency_ms: float
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+
+
+class Network(_Table):
+    """The network while no fault is in force: one way latency and jitter (uniform), loss as a probability."""
+
+    latency_ms: float = 1.0
+    jitter_ms: float = 0.2
+    loss: float = 0.0
+    between: tuple[Between, ...] = ()
+
+
+class Load(_Table):
+    """How long operations are offered, and how long a client waits for an answer."""
+
+    duration_s: float = 12.0
+    operation_timeout_ms: float = 1000.0
+    digest_interval_ms: float = 500.0
+
+
+class WorkloadSpec(_Table):
+    """One object under load.  `rate` is operations a second over all clients; `reads` and `removes` are shares.
+
+    `clients` clients are spread over `nodes` (all by default: say who may write where only some can).
+    """
+
+    type: Literal["gset", "pncounter", "orset"]
+    object: str = ""
+    rate: float = 20.0
+    reads: float = 0.2
+    removes: float = 0.0
+    clients: int | None = None
+    nodes: tuple[int, ...] | None = None
+
+
+class CheckSpec(_Table):
+    """A checker by name, and its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Expect(_Table):
+    """The claim: the verdict, and for an invalid one the anomalies by which it must show."""
+
+    validity: Literal["valid", "invalid"] = "valid"
+    anomalies: tuple[str, ...] = ()
+
+
+class Assumes(_Table):
+    """What the claim rests on.  At most `byzantine_and_wiped_max` nodes lie or lose their disk; default f."""
+
+    byzantine_and_wiped_max: int | None = None
+
+
+class Requires(_Table):
+    """Capabilities that a backend must have for the campaign to mean anything, beyond those of its faults."""
+
+    capabilities: tuple[str, ...] = ()
+
+
+class Campaign(_Table):
+    """A campaign, as decoded; `compiler.compile_campaign` checks what concerns several fields at once."""
+
+    name: str
+    shows: str
+    cluster: Cluster = Cluster()
+    network: Network = Network()
+    load: Load = Load()
+    workloads: tuple[WorkloadSpec, ...] = ()
+    faults: tuple[FaultSpec, ...] = ()
+    checks: tuple[CheckSpec, ...] = ()
+    core: tuple[int, ...] | None = None
+    expect: Expect = Expect()
+    assumes: Assumes = Assumes()
+    requires: Requires = Requires()
+
+
+def read_campaign(path: Path) -> Campaign:
+    """The campaign in a TOML file.  Raises BadInput."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BadInput(str(path), "", f"cannot be read: {error.strerror}") from None
+    return parse_campaign(text, source=path.name)
+
+
+def parse_campaign(text: bytes, *, source: str) -> Campaign:
+    """The campaign in `text`; `source` names it in errors.  Raises BadInput."""
+    try:
+        return msgspec.toml.decode(text, type=Campaign)
+    except msgspec.ValidationError as error:
+        place, problem = split_place(str(error))
+        raise BadInput(source, place, problem) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(source, "", f"is not TOML: {error}") from None
+
+
+def split_place(message: str) -> tuple[str, str]:
+    """msgspec's "problem - at `$.a.b[0]`" as ("a.b[0]", "problem")."""
+    found = _PLACE.search(message)
+    if found is None:
+        return "", message
+    return found.group(1), message[: found.start()]

@@ -1,0 +1,116 @@
+"""What each command does; every one returns its exit code.  `cli` has the options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from checkers.compose import check as judge
+from checkers.history import History, HistoryError, read_history
+
+from harness.campaign import Expect, read_campaign
+from harness.compiler import compile_campaign
+from harness.errors import EXIT_BAD_INPUT, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, BadInput
+from harness.execution import BACKENDS, Outcome, execute, lacking, meets
+from harness.plan import Plan, read_plan
+from harness.render import outcome_line, verdict_lines
+from harness.store import HISTORY, PLAN, RunDirectory, find
+
+
+def run(path: Path, *, seed: int, backend: str, store: Path) -> int:
+    """Compile, run, judge, print."""
+    plan = compile_campaign(read_campaign(path), seed, source=path.name)
+    return _execute(plan, backend=backend, store=store)
+
+
+def replay(path: Path, *, backend: str, store: Path) -> int:
+    """Run a stored plan again."""
+    return _execute(read_plan(find(path, PLAN)), backend=backend, store=store)
+
+
+def _execute(plan: Plan, *, backend: str, store: Path) -> int:
+    if backend not in BACKENDS:
+        raise BadInput("--backend", "", f'unknown backend "{backend}"; one of {", ".join(BACKENDS)}')
+    needed, _ = lacking(plan, backend)
+    if needed:
+        print(f"skipped: the {backend} backend cannot: {', '.join(needed)}")
+        return EXIT_UNKNOWN
+    directory = RunDirectory(store, plan.campaign, plan.seed)
+    outcome = execute(plan, backend=backend, directory=directory)
+    print(outcome_line(outcome))
+    print("\n".join(verdict_lines(outcome.verdict)))
+    if outcome.trace_hash is not None:
+        print(f"trace hash: {outcome.trace_hash}")
+    print(f"run: {directory.path}")
+    return _exit_code(outcome)
+
+
+def _exit_code(outcome: Outcome) -> int:
+    if outcome.as_expected:
+        return EXIT_VALID
+    return EXIT_UNKNOWN if outcome.verdict.validity == "unknown" else EXIT_INVALID
+
+
+def check(path: Path, *, names: Sequence[str], all_figures: bool) -> int:
+    """Judge a stored history with today's checkers."""
+    found = find(path, HISTORY)
+    history = _history(found)
+    if history.torn is not None:
+        print(f"note: {history.torn}")
+    try:
+        verdict = judge(history, names=list(names) or None)
+    except ValueError as error:
+        raise BadInput(str(found), "header", str(error)) from None
+    print("\n".join(verdict_lines(verdict, all_figures=all_figures)))
+    expect = msgspec.convert(history.header.plan.get("expect", {}), Expect)
+    if meets(expect, verdict) and not names:
+        return EXIT_VALID
+    return {"valid": EXIT_VALID, "invalid": EXIT_INVALID, "unknown": EXIT_UNKNOWN}[verdict.validity]
+
+
+def _history(path: Path) -> History:
+    try:
+        return read_history(path)
+    except HistoryError as error:
+        raise BadInput("", "", str(error)) from None
+    except OSError as error:
+        raise BadInput(str(path), "", f"cannot be read: {error.strerror}") from None
+
+
+def sweep(
+    paths: Sequence[Path], *, seeds: range, jobs: int, until_caught: bool, store: Path | None, as_json: bool
+) -> int:
+    """Run many seeds of campaigns; exit 0 if every one was as expected."""
+    from harness.sweep import sweep_campaign
+
+    worst = EXIT_VALID
+    for path in paths:
+        result = sweep_campaign(path, seeds=seeds, jobs=jobs, until_caught=until_caught, store=store)
+        if as_json:
+            print(msgspec.json.encode(result).decode(), flush=True)
+        else:
+            print("\n".join(result.lines()), flush=True)
+        if result.unexpected:
+            unknown_only = all(one.validity == "unknown" for one in result.unexpected)
+            worst = max(worst, EXIT_UNKNOWN) if unknown_only and worst != EXIT_INVALID else EXIT_INVALID
+    return worst
+
+
+def mutants(bugs: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path) -> int:
+    """Run every planted bug, then the unchanged mesh, and print who caught what."""
+    from harness.mutants import run_mutants
+
+    return run_mutants(bugs, names=names, seeds=seeds, false_alarm_seeds=false_alarm_seeds, campaigns=campaigns)
+
+
+def bench(names: Sequence[str]) -> int:
+    """Measure and print."""
+    from harness.bench import BENCHES, run_benches
+
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f'unknown bench "{unknown[0]}"; one of {", ".join(BENCHES)}')
+        return EXIT_BAD_INPUT
+    run_benches(names or list(BENCHES))
+    return EXIT_VALID

@@ -1,0 +1,295 @@
+"""From a campaign and a seed to a plan: everything drawn, every number resolved, impossible claims refused.
+
+What is refused here never costs a run: fields that contradict each other, nodes that do not exist, checks that
+nobody knows, and claims whose assumptions the campaign itself breaks.
+"""
+
+from __future__ import annotations
+
+from checkers.compose import CHECKERS
+from checkers.history import CheckEntry, Deadline, ObjectEntry
+from faults.schedule import FaultError, compile_faults
+from faults.vocabulary import Byzantine, Kill, PlannedFault
+
+from harness.campaign import LOAD_S_MAX, NODES_MAX, OPERATIONS_MAX, Campaign, CheckSpec, WorkloadSpec
+from harness.errors import BadInput
+from harness.plan import Plan, PlannedCluster, PlannedOperation, fault_nodes
+from harness.rounds import rounds_quantile, specification_rounds
+from harness.workloads import plan_digests, plan_workload
+
+SECOND = 1_000_000_000
+MILLISECOND = 1_000_000
+
+MESSAGES_TO_PEER = 3
+MESSAGES_FROM_PEER = 4
+"""Frames of one exchange that must all arrive for the push direction and for the pull direction (see the mesh's
+`gossip`): push, pull, delta; push, pull, pull, delta."""
+RECONNECT_NS = 700 * MILLISECOND
+"""A dead peer is dialled again after at most 500 ms of backoff, found in the round after, and answers in its own."""
+DISK_NS = 10 * MILLISECOND
+COMMIT_BYTES = 600
+FRAMES_AN_EXCHANGE = 8
+QUANTILE = 0.9999
+
+
+def compile_campaign(campaign: Campaign, seed: int, *, source: str) -> Plan:
+    """The plan of `campaign` under `seed` (0 to 2^63 - 1).  Raises BadInput naming `source` and the place."""
+    if not 0 <= seed < 1 << 63:
+        raise BadInput(source, "seed", f"{seed} is not in 0 .. 2^63 - 1")
+    cluster = _cluster(campaign, source)
+    load_ns = _load(campaign, source)
+    workloads = _workloads(campaign, cluster.nodes, source)
+    faults = _faults(campaign, cluster, seed, load_ns, source)
+    core = _core(campaign, cluster.nodes, source)
+    operations = _operations(campaign, workloads, cluster.nodes, seed, load_ns)
+    return Plan(
+        campaign=campaign.name,
+        shows=campaign.shows,
+        seed=seed,
+        cluster=cluster,
+        load_ns=load_ns,
+        operation_timeout_ns=int(campaign.load.operation_timeout_ms * MILLISECOND),
+        core=core,
+        objects=tuple(ObjectEntry(name=name, type=spec.type) for spec, name in workloads),
+        operations=operations,
+        faults=faults,
+        deadline=deadline(
+            campaign, cluster, core, writes=sum(1 for o in operations if o.action not in ("read", "digest"))
+        ),
+        checks=_checks(campaign, source),
+        expect=campaign.expect,
+        requires=campaign.requires.capabilities,
+    )
+
+
+def _cluster(campaign: Campaign, source: str) -> PlannedCluster:
+    asked = campaign.cluster
+    nodes = asked.nodes
+    _require(1 <= nodes <= NODES_MAX, source, "cluster.nodes", f"{nodes} is not in 1 .. {NODES_MAX}")
+    faulty = (nodes - 1) // 3 if asked.faulty is None else asked.faulty
+    _require(
+        0 <= faulty <= (nodes - 1) // 3,
+        source,
+        "cluster.faulty",
+        f"{faulty} of {nodes} nodes: two quorums of n - f share a correct node only if f <= {(nodes - 1) // 3}",
+    )
+    fanout = min(5, max(1, nodes - 1)) if asked.fanout is None else asked.fanout
+    _require(1 <= fanout <= max(1, nodes - 1), source, "cluster.fanout", f"{fanout} is not in 1 .. {nodes - 1}")
+    _require(asked.gossip_interval_ms >= 1, source, "cluster.gossip_interval_ms", "is at least 1")
+    _require(
+        len(asked.regions) in (0, nodes),
+        source,
+        "cluster.regions",
+        f"names {len(asked.regions)} of {nodes} nodes",
+    )
+    _network(campaign, source)
+    return PlannedCluster(
+        nodes=nodes,
+        faulty=faulty,
+        fanout=fanout,
+        strategy=asked.strategy,
+        gossip_interval_ns=int(asked.gossip_interval_ms * MILLISECOND),
+        frame_bytes_max=asked.frame_bytes_max,
+        regions=asked.regions or ("",) * nodes,
+        network=campaign.network,
+    )
+
+
+def _network(campaign: Campaign, source: str) -> None:
+    network = campaign.network
+    links = [("network", network), *((f"network.between[{i}]", one) for i, one in enumerate(network.between))]
+    for place, link in links:
+        _require(0 <= link.latency_ms <= 60_000, source, f"{place}.latency_ms", "is not in 0 .. 60000")
+        _require(0 <= link.jitter_ms <= 60_000, source, f"{place}.jitter_ms", "is not in 0 .. 60000")
+        _require(0 <= link.loss < 1, source, f"{place}.loss", "is not in 0 .. 1 (1 excluded)")
+    known = set(campaign.cluster.regions)
+    for index, one in enumerate(network.between):
+        for field in ("source", "target"):
+            region = getattr(one, field)
+            _require(
+                region in known,
+                source,
+                f"network.between[{index}].{field}",
+                f'no node is in region "{region}"',
+            )
+
+
+def _load(campaign: Campaign, source: str) -> int:
+    load = campaign.load
+    _require(0 < load.duration_s <= LOAD_S_MAX, source, "load.duration_s", f"is not in 0 .. {LOAD_S_MAX:g}")
+    _require(0 < load.operation_timeout_ms <= 60_000, source, "load.operation_timeout_ms", "is not in 0 .. 60000")
+    _require(10 <= load.digest_interval_ms <= 60_000, source, "load.digest_interval_ms", "is not in 10 .. 60000")
+    return int(load.duration_s * SECOND)
+
+
+def _workloads(campaign: Campaign, nodes: int, source: str) -> list[tuple[WorkloadSpec, str]]:
+    named: dict[str, WorkloadSpec] = {}
+    _require(
+        bool(campaign.workloads),
+        source,
+        "workloads",
+        "at least one: a run in which nothing happens shows nothing",
+    )
+    for index, spec in enumerate(campaign.workloads):
+        place = f"workloads[{index}]"
+        _require(0 < spec.rate <= 100_000, source, f"{place}.rate", "is not in 0 .. 100000")
+        expected = spec.rate * campaign.load.duration_s
+        _require(
+            expected <= OPERATIONS_MAX,
+            source,
+            f"{place}.rate",
+            f"plans more than {OPERATIONS_MAX} operations",
+        )
+        shares = spec.reads >= 0 and spec.removes >= 0 and spec.reads + spec.removes <= 1
+        _require(shares, source, f"{place}.reads", "reads and removes are shares that add up to at most 1")
+        _require(spec.type != "gset" or spec.removes == 0, source, f"{place}.removes", "a gset only grows")
+        _require(
+            spec.clients is None or 1 <= spec.clients <= 1000,
+            source,
+            f"{place}.clients",
+            "is not in 1 .. 1000",
+        )
+        _require(spec.nodes is None or bool(spec.nodes), source, f"{place}.nodes", "names no node")
+        for node in spec.nodes or ():
+            _require(0 <= node < nodes, source, f"{place}.nodes", f"no node {node}; nodes are 0 to {nodes - 1}")
+        name = spec.object or f"{spec.type}{index}"
+        _require(name not in named, source, f"{place}.object", f'"{name}" is another workload\'s')
+        named[name] = spec
+    return [(spec, name) for name, spec in named.items()]
+
+
+def _faults(
+    campaign: Campaign, cluster: PlannedCluster, seed: int, load_ns: int, source: str
+) -> tuple[PlannedFault, ...]:
+    try:
+        planned = compile_faults(
+            campaign.faults, nodes=cluster.nodes, regions=cluster.regions, seed=seed, load_ns=load_ns
+        )
+    except FaultError as error:
+        raise BadInput(source, error.place, error.message) from None
+    for one in planned:
+        if isinstance(one.fault, Byzantine):
+            raise BadInput(source, "faults", f"{one.id}: this harness has no Byzantine seats yet; leave the fault out")
+    wiped = {
+        node for one in planned if isinstance(one.fault, Kill) and one.fault.disk == "wipe" for node in fault_nodes(one)
+    }
+    allowed = campaign.assumes.byzantine_and_wiped_max
+    allowed = cluster.faulty if allowed is None else allowed
+    _require(
+        0 <= allowed <= cluster.nodes,
+        source,
+        "assumes.byzantine_and_wiped_max",
+        f"is not in 0 .. {cluster.nodes}",
+    )
+    _require(
+        len(wiped) <= allowed,
+        source,
+        "assumes.byzantine_and_wiped_max",
+        f"the faults wipe {len(wiped)} nodes, the claim rests on at most {allowed}",
+    )
+    return tuple(planned)
+
+
+def _core(campaign: Campaign, nodes: int, source: str) -> tuple[int, ...]:
+    core = tuple(range(nodes)) if campaign.core is None else tuple(sorted(set(campaign.core)))
+    _require(bool(core), source, "core", "names no node: nothing would have to converge")
+    for node in core:
+        _require(0 <= node < nodes, source, "core", f"no node {node}; nodes are 0 to {nodes - 1}")
+    return core
+
+
+def _operations(
+    campaign: Campaign, workloads: list[tuple[WorkloadSpec, str]], nodes: int, seed: int, load_ns: int
+) -> tuple[PlannedOperation, ...]:
+    operations: list[PlannedOperation] = []
+    for index, (spec, name) in enumerate(workloads):
+        operations += plan_workload(
+            spec,
+            index=index,
+            name=name,
+            nodes=spec.nodes or tuple(range(nodes)),
+            seed=seed,
+            load_ns=load_ns,
+            first_id=len(operations),
+        )
+    operations += plan_digests(
+        nodes=nodes,
+        interval_ns=int(campaign.load.digest_interval_ms * MILLISECOND),
+        load_ns=load_ns,
+        first_id=len(operations),
+    )
+    return tuple(sorted(operations, key=lambda operation: (operation.at_ns, operation.id)))
+
+
+def _checks(campaign: Campaign, source: str) -> tuple[CheckEntry, ...]:
+    types = {spec.type for spec in campaign.workloads}
+    usual = ["convergence", "durability", "availability", "exposure"]
+    usual += ["set_full"] if types & {"gset", "orset"} else []
+    usual += ["counter"] if "pncounter" in types else []
+    asked = campaign.checks
+    named = {check.name for check in asked}
+    for index, check in enumerate(asked):
+        known = check.name in CHECKERS
+        _require(
+            known,
+            source,
+            f"checks[{index}].name",
+            f'unknown checker "{check.name}"; one of {", ".join(sorted(CHECKERS))}',
+        )
+        _require(
+            check.name not in {one.name for one in asked[:index]},
+            source,
+            f"checks[{index}].name",
+            "stands twice",
+        )
+    complete = [*asked, *(CheckSpec(name=name) for name in usual if name not in named)]
+    return tuple(CheckEntry(name=check.name, options=check.options) for check in complete)
+
+
+def deadline(campaign: Campaign, cluster: PlannedCluster, core: tuple[int, ...], *, writes: int) -> Deadline:
+    """How long after the heal the core may take to converge, and what that was computed from.
+
+    total = reconnect + transfer + (rounds + 1) x (interval + exchange): the model's QUANTILE of rounds, one more
+    because nodes do not start their rounds together, and an exchange's frames and disk writes in each.
+    """
+    nodes = cluster.nodes
+    links = [cluster.network, *cluster.network.between]
+    one_way_ms = max(link.latency_ms + link.jitter_ms for link in links)
+    loss = max(link.loss for link in links)
+    silent = 1 - len(core) / nodes
+    rounds = rounds_quantile(
+        nodes=nodes,
+        fanout=cluster.fanout,
+        loss=loss,
+        silent=silent,
+        quantile=QUANTILE,
+        messages_push=MESSAGES_TO_PEER,
+        messages_pull=MESSAGES_FROM_PEER,
+    ) if nodes > 1 else 0  # fmt: skip
+    exchange_ns = int((MESSAGES_FROM_PEER + 1) * one_way_ms * MILLISECOND) + DISK_NS
+    transfers = -(-writes * COMMIT_BYTES // (FRAMES_AN_EXCHANGE * cluster.frame_bytes_max))
+    interval = cluster.gossip_interval_ns
+    transfer_ns = transfers * (interval + exchange_ns)
+    return Deadline(
+        total_ns=RECONNECT_NS + transfer_ns + (rounds + 1) * (interval + exchange_ns),
+        rounds=rounds,
+        interval_ns=interval,
+        reconnect_ns=RECONNECT_NS,
+        transfer_ns=transfer_ns,
+        exchange_ns=exchange_ns,
+        specification_rounds=specification_rounds(nodes),
+        inputs={
+            "nodes": nodes,
+            "fanout": cluster.fanout,
+            "loss": loss,
+            "silent": silent,
+            "quantile": QUANTILE,
+            "one_way_ms": one_way_ms,
+            "writes": writes,
+        },
+    )
+
+
+def _require(holds: bool, source: str, place: str, problem: str) -> None:
+    if not holds:
+        raise BadInput(source, place, problem)

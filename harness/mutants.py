@@ -1,0 +1,193 @@
+"""Planted bugs: does the harness find what is wrong, and nothing where nothing is?
+
+A planted bug is a file in tests/planted_bugs: its docstring says what is wrong, SHOWS names the path by which it
+shows, and `plant()` breaks the mesh in memory.  A path is either
+
+    property  tests/test_x.py::test_y     tests that must fail
+    campaign  name.toml                   a campaign that must end invalid within the seeds
+
+`launch.py` beside the bugs plants one and then runs the very same command that a user would; the product itself
+has no hook.  Each bug runs in a process of its own.  Then the unchanged mesh goes through the same paths, and
+through every campaign, and must not be accused.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from harness.errors import EXIT_INVALID, EXIT_VALID, BadInput
+from harness.progress import progress
+from harness.sweep import SweepResult
+
+LAUNCHER = "launch.py"
+NOTHING = "nothing"
+TIMEOUT_S = 1800
+_PATHS = ("property", "campaign")
+
+
+@dataclass(frozen=True)
+class PlantedBug:
+    """A bug and the path by which it shows.  `name` is NOTHING for the unchanged mesh."""
+
+    name: str
+    wrong: str
+    path: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """What hunting one bug gave: by what it was caught (None if it was not), where, after how many seeds."""
+
+    bug: PlantedBug
+    caught_by: str | None
+    seeds: int | None
+    trouble: str | None = None
+
+
+def read_bugs(directory: Path) -> list[PlantedBug]:
+    """Every planted bug in `directory`, by name.  Raises BadInput for a file that does not say how it shows."""
+    if not (directory / LAUNCHER).is_file():
+        raise BadInput(str(directory), "", f"holds no planted bugs ({LAUNCHER} is not there)")
+    paths = [path for path in sorted(directory.glob("*.py")) if path.name not in (LAUNCHER, "__init__.py")]
+    return [_read_bug(path) for path in paths if not path.name.startswith("_")]
+
+
+def _read_bug(path: Path) -> PlantedBug:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    shows = None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "SHOWS" for t in node.targets):
+            shows = ast.literal_eval(node.value)
+    kind, _, where = shows.partition(" ") if isinstance(shows, str) else ("", "", "")
+    wrong = ast.get_docstring(tree)
+    if kind not in _PATHS or not where or not wrong:
+        raise BadInput(
+            path.name,
+            "SHOWS",
+            f'is "<{" | ".join(_PATHS)}> <where>", below a docstring that says what is wrong',
+        )
+    return PlantedBug(name=path.stem, wrong=wrong.splitlines()[0].rstrip("."), path=kind, where=where.strip())
+
+
+def run_mutants(directory: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path) -> int:
+    """Hunt every bug, look for false alarms, print the table; exit 0 if all are caught and none is false."""
+    bugs = read_bugs(directory)
+    known = {bug.name for bug in bugs}
+    for name in names:
+        if name not in known:
+            raise BadInput(str(directory), "", f'no planted bug "{name}"; one of {", ".join(sorted(known))}')
+    wanted = [bug for bug in bugs if not names or bug.name in names]
+    hunts = list(progress(_hunts(directory, wanted, seeds, campaigns), total=len(wanted), what="planted bugs"))
+    _print_table(hunts)
+    alarms = list(_false_alarms(directory, wanted, false_alarm_seeds, campaigns, everything=not names))
+    escaped = [hunt for hunt in hunts if hunt.caught_by is None]
+    print(f"{len(hunts) - len(escaped)} of {len(hunts)} planted bugs caught")
+    for alarm in alarms:
+        print(f"false alarm on the unchanged mesh: {alarm}")
+    if not alarms:
+        print(f"no false alarm on the unchanged mesh ({false_alarm_seeds} seeds a campaign)")
+    return EXIT_INVALID if escaped or alarms else EXIT_VALID
+
+
+def _hunts(directory: Path, bugs: Sequence[PlantedBug], seeds: int, campaigns: Path) -> Iterator[Hunt]:
+    for bug in bugs:
+        yield (
+            _hunt_property(directory, bug)
+            if bug.path == "property"
+            else _hunt_campaign(directory, bug, seeds, campaigns)
+        )
+
+
+def _launch(directory: Path, bug: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(directory / LAUNCHER), bug, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def _hunt_property(directory: Path, bug: PlantedBug) -> Hunt:
+    done = _launch(
+        directory,
+        bug.name,
+        ["pytest", *bug.where.split(), "-q", "-rf", "--no-header", "-p", "no:cacheprovider"],
+    )
+    failed = [
+        line.split(" - ")[0].removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")
+    ]
+    if done.returncode == 1 and failed:
+        return Hunt(bug, caught_by="property " + failed[0].partition("::")[2], seeds=None)
+    trouble = None if done.returncode == 0 else _last_line(done)
+    return Hunt(bug, caught_by=None, seeds=None, trouble=trouble)
+
+
+def _hunt_campaign(directory: Path, bug: PlantedBug, seeds: int, campaigns: Path) -> Hunt:
+    where = _campaign(directory, bug.where, campaigns)
+    done = _launch(
+        directory,
+        bug.name,
+        ["harness", "sweep", str(where), "--seeds", f"0-{seeds - 1}", "--until-caught", "--json"],
+    )
+    try:
+        result = msgspec.json.decode(done.stdout, type=SweepResult)
+    except msgspec.DecodeError:
+        return Hunt(bug, caught_by=None, seeds=None, trouble=_last_line(done))
+    caught = [one for one in result.unexpected if one.validity == "invalid"]
+    if not caught:
+        trouble = "unknown" if result.unexpected else None
+        return Hunt(bug, caught_by=None, seeds=result.seeds, trouble=trouble)
+    return Hunt(bug, caught_by=", ".join(caught[0].anomalies), seeds=result.seeds)
+
+
+def _campaign(directory: Path, name: str, campaigns: Path) -> Path:
+    for found in (directory / "campaigns" / name, campaigns / name):
+        if found.is_file():
+            return found
+    raise BadInput(str(directory), "SHOWS", f"no campaign {name}")
+
+
+def _false_alarms(
+    directory: Path, bugs: Sequence[PlantedBug], seeds: int, campaigns: Path, *, everything: bool
+) -> Iterator[str]:
+    """The paths of `bugs`, and every campaign, on the unchanged mesh: what fails there accuses the innocent."""
+    properties = sorted({bug.where for bug in bugs if bug.path == "property"})
+    where = {_campaign(directory, bug.where, campaigns) for bug in bugs if bug.path == "campaign"}
+    if everything:
+        where |= set(campaigns.glob("*.toml"))
+    for tests in properties:
+        hunt = _hunt_property(directory, PlantedBug(NOTHING, "", "property", tests))
+        if hunt.caught_by or hunt.trouble:
+            yield f"{tests}: {hunt.caught_by or hunt.trouble}"
+    for path in progress(sorted(where), total=len(where), what="unchanged mesh"):
+        done = _launch(directory, NOTHING, ["harness", "sweep", str(path), "--seeds", f"0-{seeds - 1}", "--json"])
+        try:
+            result = msgspec.json.decode(done.stdout, type=SweepResult)
+        except msgspec.DecodeError:
+            yield f"{path.name}: {_last_line(done)}"
+            continue
+        for one in result.unexpected:
+            yield f"{path.name} seed {one.seed}: {one.validity}, {', '.join(one.anomalies)}"
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    return lines[-1][:200] if lines else f"exit {done.returncode}, nothing said"
+
+
+def _print_table(hunts: Sequence[Hunt]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("bug", "caught by", "in", "seeds"):
+        table.add_column(column, overflow="fold")
+    for hunt in hunts:
+        caught = hunt.caught_by or f"NOT CAUGHT{f' ({hunt.trouble})' if hunt.trouble else ''}"
+        seeds = "-" if hunt.seeds is None else str(hunt.seeds)
+        table.add_row(f"{hunt.bug.name}: {hunt.bug.wrong}", caught, f"{hunt.bug.path} {hunt.bug.where}", seeds)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)

@@ -1,0 +1,112 @@
+"""`pytest harness/`: every campaign in harness/campaigns/*.toml is an item, a batch of seeds each.
+
+    --knhk-backend sim       where to run
+    --knhk-seeds 5           seeds a batch, from --knhk-seed on
+    --knhk-seed 0            the first seed
+    --knhk-store DIR         where runs that are not as expected are kept (default: store)
+    --knhk-replay PATH       instead of the campaigns, run this stored plan
+
+A verdict that is not the expected one fails the item, and so does "unknown".  What a backend cannot do is a skip
+with its reason.  Bad input fails the item with the one line that names the place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import BadInput
+
+CAMPAIGN_DIRECTORY = "campaigns"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the options of the module's docstring."""
+    group = parser.getgroup("knhk", "fault campaigns")
+    group.addoption("--knhk-backend", default="sim", help="backend to run campaigns on (default: sim)")
+    group.addoption("--knhk-seed", type=int, default=0, help="first seed (default: 0)")
+    group.addoption("--knhk-seeds", type=int, default=5, help="seeds a campaign (default: 5)")
+    group.addoption("--knhk-store", default="store", help="where runs not as expected are kept (default: store)")
+    group.addoption("--knhk-replay", default=None, help="run this stored plan instead of the campaigns")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse options that cannot be, before anything is collected."""
+    from harness.execution import BACKENDS
+
+    backend = config.getoption("--knhk-backend")
+    if backend not in BACKENDS:
+        raise pytest.UsageError(f'--knhk-backend: unknown backend "{backend}"; one of {", ".join(BACKENDS)}')
+    if config.getoption("--knhk-seeds") < 1 or config.getoption("--knhk-seed") < 0:
+        raise pytest.UsageError("--knhk-seeds is at least 1 and --knhk-seed at least 0")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """A TOML file in a directory called campaigns is a campaign."""
+    if file_path.suffix == ".toml" and file_path.parent.name == CAMPAIGN_DIRECTORY:
+        return CampaignFile.from_parent(parent, path=file_path)
+    return None
+
+
+class CampaignFile(pytest.File):
+    """One campaign's file."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """One item: the batch of seeds, or the replay if this campaign's plan is to be replayed."""
+        yield CampaignItem.from_parent(self, name=self.path.stem)
+
+
+class CampaignItem(pytest.Item):
+    """A batch of seeds of one campaign."""
+
+    def runtest(self) -> None:
+        """Run the batch; fail with the explanation of every verdict that was not expected."""
+        from harness.sweep import sweep_campaign
+
+        option = self.config.getoption
+        first: int = option("--knhk-seed")
+        replayed = option("--knhk-replay")
+        if replayed is not None:
+            self._replay(Path(replayed))
+            return
+        result = sweep_campaign(
+            self.path,
+            seeds=range(first, first + option("--knhk-seeds")),
+            backend=option("--knhk-backend"),
+            store=Path(option("--knhk-store")),
+        )
+        if result.lacking:
+            pytest.skip(result.lines()[0])
+        self.add_report_section("call", "campaign", "\n".join(result.lines()))
+        if result.unexpected:
+            raise CampaignFailed("\n".join(result.lines()))
+
+    def _replay(self, path: Path) -> None:
+        from harness.execution import execute
+        from harness.plan import read_plan
+        from harness.render import outcome_line, verdict_lines
+        from harness.store import PLAN, find
+
+        plan = read_plan(find(path, PLAN))
+        if plan.campaign != self.name:
+            pytest.skip(f"--knhk-replay: the plan is of {plan.campaign}")
+        outcome = execute(plan, backend=self.config.getoption("--knhk-backend"))
+        if not outcome.as_expected:
+            raise CampaignFailed("\n".join([outcome_line(outcome), *verdict_lines(outcome.verdict)]))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The explanation alone: a traceback of the harness tells nothing about the mesh."""
+        if isinstance(excinfo.value, CampaignFailed | BadInput):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where the campaign stands."""
+        return self.path, None, f"campaign {self.name}"
+
+
+class CampaignFailed(Exception):  # noqa: N818
+    """A batch with a verdict that was not expected."""

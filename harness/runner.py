@@ -1,0 +1,221 @@
+"""Runs a plan on a backend and records what happened.  The phases, each an event in the history:
+
+    load     operations at their intended starts, faults at theirs
+             then the clients stop, and what is in flight comes to an end, still under faults
+    heal     every fault is lifted
+    quiesce  the core's digests are asked for, until all roots are equal or the deadline has passed
+    final    every core node is read once more
+    done     the run came to its end: without this event, the history says that it did not
+
+Safety is judged throughout, liveness only after the heal: two phases, as in TigerBeetle's simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from checkers.history import Complete, FaultEntry, Header, Invoke, NodeEntry
+from faults.vocabulary import At, PlannedFault, Trigger
+
+from harness.backend import Answer, Ask, Backend
+from harness.clients import Client, Survey
+from harness.plan import Plan
+from harness.recorder import Recorder
+from harness.versions import versions
+
+QUIESCE_POLLS_AN_INTERVAL = 4
+DEADLINE_GRACE = 2
+"""Waiting goes on beyond the deadline by this factor, so that the verdict can tell late from never."""
+
+OBSERVER = "observer"
+
+
+def header_for(plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw: dict[str, Any]) -> Header:
+    """The history's header: all that a checker needs, and the whole plan (`raw`)."""
+    return Header(
+        campaign=plan.campaign,
+        seed=plan.seed,
+        backend=backend.name,
+        nodes=[
+            NodeEntry(index=number, agent=agent, region=plan.cluster.regions[number])
+            for number, agent in enumerate(backend.agents())
+        ],
+        faulty=plan.cluster.faulty,
+        objects=list(plan.objects),
+        core=list(plan.core),
+        deadline=plan.deadline,
+        checks=list(plan.checks),
+        faults=[
+            FaultEntry(id=one.id, fault=type(one.fault).__name__.lower(), required=one.required, what=one.what)
+            for one in plan.faults
+        ],
+        capabilities=list(capabilities),
+        versions=versions(),
+        plan=raw,
+    )
+
+
+class Runner:
+    """One run.  Call `run` once; the recorder has the history afterwards."""
+
+    def __init__(self, plan: Plan, backend: Backend, recorder: Recorder) -> None:
+        self._plan = plan
+        self._backend = backend
+        self._recorder = recorder
+        self._clients: dict[str, Client] = {}
+        self._in_force: dict[str, PlannedFault] = {}
+        self._healed = False
+        self._next_op = max((operation.id for operation in plan.operations), default=-1) + 1
+        self._quiesce_by = 0
+
+    def run(self) -> None:
+        """Run every phase.  Whatever happens, the backend is told to stop."""
+        backend, plan = self._backend, self._plan
+        for planned in plan.faults:
+            if isinstance(planned.start, Trigger):
+                backend.when(planned.start, partial(self._inject, planned))
+        try:
+            backend.start(self._observe)
+            self._recorder.phase("load", backend.now())
+            for planned in plan.faults:
+                if isinstance(planned.start, At):
+                    backend.call_at(planned.start.at_ns, partial(self._inject, planned))
+            for operation in plan.operations:
+                client = self._clients.get(operation.client)
+                if client is None:
+                    client = self._clients[operation.client] = Client(
+                        operation.client, backend, self._recorder.record, timeout_ns=plan.operation_timeout_ns
+                    )
+                backend.call_at(operation.at_ns, partial(client.offer, operation))
+            backend.call_at(plan.load_ns, self._end_load)
+            backend.run()
+        finally:
+            backend.stop()
+
+    def _observe(self, node: int, name: str, monotonic: int, wall: int, data: dict[str, Any]) -> None:
+        self._recorder.node(node, name, self._backend.now(), monotonic, wall, data)
+
+    def _inject(self, planned: PlannedFault) -> None:
+        if self._healed or planned.id in self._in_force:
+            return
+        self._in_force[planned.id] = planned
+        self._backend.inject(planned)
+        now = self._backend.now()
+        self._recorder.fault(planned.id, "injected", now, {}, planned.what)
+        if planned.duration_ns is not None:
+            self._backend.call_at(now + planned.duration_ns, partial(self._lift, planned))
+
+    def _lift(self, planned: PlannedFault) -> None:
+        if self._in_force.pop(planned.id, None) is not None:
+            evidence = self._backend.lift(planned)
+            self._recorder.fault(planned.id, "lifted", self._backend.now(), evidence)
+
+    def _end_load(self) -> None:
+        abandoned = sum(client.close() for client in self._clients.values())
+        self._settle(self._backend.now() + self._plan.operation_timeout_ns, abandoned)
+
+    def _settle(self, latest: int, abandoned: int) -> None:
+        """Wait until no client has an operation in flight; each has a time-out, so this ends."""
+        now = self._backend.now()
+        if now < latest and any(client.busy for client in self._clients.values()):
+            self._backend.call_at(now + self._poll_ns(), partial(self._settle, latest, abandoned))
+            return
+        self._healed = True
+        for planned in list(self._in_force.values()):
+            self._lift(planned)
+        now = self._backend.now()
+        self._recorder.phase("heal", now, f"{abandoned} queued operations were never begun" if abandoned else "")
+        self._recorder.phase("quiesce", now)
+        self._quiesce_by = now + DEADLINE_GRACE * self._plan.deadline.total_ns
+        self._poll()
+
+    def _poll_ns(self) -> int:
+        return self._plan.cluster.gossip_interval_ns // QUIESCE_POLLS_AN_INTERVAL
+
+    def _poll(self) -> None:
+        self._survey(Ask("", "", "digest"), final=False, done=self._polled)
+
+    def _polled(self, answers: dict[int, Answer]) -> None:
+        roots = {answer.value["root"] if answer.outcome == "ok" else None for answer in answers.values()}
+        now = self._backend.now()
+        if len(roots) == 1 and None not in roots:
+            self._final("")
+        elif now >= self._quiesce_by:
+            self._explain()
+        else:
+            self._backend.call_at(now + self._poll_ns(), self._poll)
+
+    def _explain(self) -> None:
+        """Convergence did not come: ask each node how it sees things, so that the verdict can say why."""
+
+        def told(answers: dict[int, Answer]) -> None:
+            lines = [f"node {node}: {answer.value or answer.error}" for node, answer in sorted(answers.items())]
+            self._final("not converged; " + "; ".join(lines))
+
+        Survey(
+            self._backend,
+            self._plan.core,
+            Ask("", "", "status"),
+            timeout_ns=self._plan.operation_timeout_ns,
+            started=lambda node: None,
+            answered=lambda node, answer: None,
+            done=told,
+        )
+
+    def _final(self, note: str) -> None:
+        self._recorder.phase("final", self._backend.now(), note)
+        steps: list[Ask] = [Ask(entry.name, entry.type, "read") for entry in self._plan.objects]
+        steps.append(Ask("", "", "digest"))
+        self._final_step(steps)
+
+    def _final_step(self, steps: list[Ask]) -> None:
+        if not steps:
+            self._recorder.phase("done", self._backend.now())
+            self._backend.stop()
+            return
+        self._survey(steps[0], final=True, done=lambda _answers: self._final_step(steps[1:]))
+
+    def _survey(self, ask: Ask, *, final: bool, done: Callable[[dict[int, Answer]], None]) -> None:
+        """Ask every core node at once, with each question and answer in the history."""
+        operations: dict[int, int] = {}
+
+        def started(node: int) -> None:
+            operations[node] = self._next_op
+            self._next_op += 1
+            now = self._backend.now()
+            self._recorder.record(
+                Invoke(
+                    op=operations[node],
+                    process=f"{OBSERVER}{node}.{'final' if final else 'quiesce'}",
+                    node=node,
+                    t=now,
+                    intended=now,
+                    object=ask.object,
+                    action=ask.action,
+                    final=final,
+                )
+            )
+
+        def answered(node: int, answer: Answer) -> None:
+            self._recorder.record(
+                Complete(
+                    op=operations[node],
+                    t=self._backend.now(),
+                    outcome="ok" if answer.outcome == "ok" else "fail",
+                    value=answer.value,
+                    error=answer.error,
+                    visible=answer.visible,
+                )
+            )
+
+        Survey(
+            self._backend,
+            self._plan.core,
+            ask,
+            timeout_ns=self._plan.operation_timeout_ns,
+            started=started,
+            answered=answered,
+            done=done,
+        )

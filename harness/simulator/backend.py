@@ -1,0 +1,284 @@
+"""The simulator as a backend: hosts, links and faults on one virtual clock."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+
+from faults.vocabulary import Cut, Kill, Link, Pause, PlannedFault, Skew, Trigger
+
+from harness.backend import Answer, Ask, Evidence, NodeObserver
+from harness.plan import Plan, PlannedCluster
+from harness.simulator.host import Host
+from harness.simulator.loop import Loop
+from harness.simulator.network import SimulatedNetwork
+from knhk_mesh.commits import Commit, WireCommit, open_commit
+from knhk_mesh.config import NodeConfig, PeerConfig
+from knhk_mesh.errors import BadCommit
+from knhk_mesh.identity import Signer
+from knhk_mesh.requests import (
+    ClientOperation,
+    Digest,
+    Digests,
+    Read,
+    Refusal,
+    Request,
+    Result,
+    Status,
+    StatusReport,
+    Value,
+    Write,
+    Written,
+)
+from knhk_mesh.telemetry import TickSource, no_ticks
+
+CLIENT_LATENCY_NS = 200_000
+"""One way between a client and its node, on a path that no fault touches."""
+STROBE_FLIPS_MAX = 100_000
+
+CAPABILITIES = (
+    "cut", "latency", "jitter", "loss", "duplicate", "reorder", "rate", "pause",
+    "kill-keep", "kill-lose-unsynced", "kill-torn", "kill-wipe",
+    "skew-offset", "skew-step", "skew-strobe", "trigger",
+)  # fmt: skip
+"""What this backend can do to a cluster.  Not `corrupt`: a simulated link is an authenticated channel."""
+
+_NOTE = struct.Struct(">QHHI")
+
+
+class SimulatorBackend:
+    """One simulated cluster for one run of `plan`."""
+
+    name = "sim"
+    capabilities = CAPABILITIES
+
+    def __init__(self, plan: Plan, *, ticks: TickSource = no_ticks) -> None:
+        self.loop = Loop()
+        self.network = SimulatedNetwork(plan.cluster, seed=plan.seed)
+        self.hosts: list[Host] = []
+        self.frames_delivered = 0
+        self._plan = plan
+        self._ticks = ticks
+        self._signers = [node_signer(plan.seed, number) for number in range(plan.cluster.nodes)]
+        self._number_of = {signer.agent_id: number for number, signer in enumerate(self._signers)}
+        self._ids = [signer.agent_id for signer in self._signers]
+        self._before: dict[str, list[tuple[int, int]]] = {}
+        self._strobes: dict[str, int] = {}
+        self._triggers: dict[tuple[int, str], list[tuple[int, Callable[[], None]]]] = {}
+        self._reached: dict[tuple[int, str], int] = {}
+
+    def agents(self) -> list[str]:
+        """The agent id (hex) of each node, by number."""
+        return [agent.hex() for agent in self._ids]
+
+    def start(self, observer: NodeObserver) -> None:
+        """Boot every node."""
+        opener = memoised_opener()
+        for number, signer in enumerate(self._signers):
+            host = Host(
+                number,
+                node_config(self._plan.cluster, self._ids, number),
+                signer,
+                loop=self.loop,
+                seed=self._plan.seed,
+                transmit=self._transmit,
+                observer=observer,
+                opener=opener,
+                ticks=self._ticks,
+            )
+            self.hosts.append(host)
+        for (number, _), _calls in self._triggers.items():
+            self.hosts[number].watch = partial(self._reach, number)
+        for host in self.hosts:
+            host.boot()
+
+    def now(self) -> int:
+        """Virtual nanoseconds since the start of the load."""
+        return self.loop.now
+
+    def call_at(self, at: int, call: Callable[[], None]) -> None:
+        """Call `call` at `at`."""
+        self.loop.at(at, call)
+
+    def when(self, trigger: Trigger, call: Callable[[], None]) -> None:
+        """Call `call` the moment that `trigger.count` such steps of the node are reached.  Before `start` only."""
+        assert not self.hosts
+        self._triggers.setdefault((trigger.node, trigger.after), []).append((trigger.count, call))
+
+    def run(self) -> None:
+        """Run virtual time until `stop`."""
+        self.loop.run()
+
+    def stop(self) -> None:
+        """End the run."""
+        self.loop.stopped = True
+
+    def trace_hash(self) -> str:
+        """The hash over every frame, journal write and fault of the run."""
+        return self.loop.trace_hash()
+
+    def invoke(self, node: int, ask: Ask, done: Callable[[Answer], None]) -> None:
+        """Send a request over the client's own path."""
+        self.loop.at(self.loop.now + CLIENT_LATENCY_NS, self._arrive, node, ask, done)
+
+    def _arrive(self, node: int, ask: Ask, done: Callable[[Answer], None]) -> None:
+        def answer(result: Result | None) -> None:
+            reply = Answer("info", error="connection reset") if result is None else to_answer(result)
+            self.loop.at(self.loop.now + CLIENT_LATENCY_NS, done, reply)
+
+        if not self.hosts[node].request(to_request(ask), answer):
+            self.loop.at(self.loop.now + CLIENT_LATENCY_NS, done, Answer("fail", error="connection refused"))
+
+    def _transmit(self, source: int, peer: bytes, frame: bytes) -> None:
+        target = self._number_of[peer]
+        if (source, "send") in self._triggers:
+            self._reach(source, "send")
+        for delivery in self.network.decide(self.loop.now, source, target, len(frame)):
+            self.loop.at(delivery.at, self._deliver, source, target, frame)
+
+    def _deliver(self, source: int, target: int, frame: bytes) -> None:
+        self.frames_delivered += 1
+        self.loop.note(_NOTE.pack(self.loop.now, source, target, len(frame)) + frame)
+        self.hosts[target].deliver(self._ids[source], frame)
+
+    def _reach(self, number: int, step: str) -> None:
+        key = (number, step)
+        if key not in self._triggers:
+            return
+        reached = self._reached[key] = self._reached.get(key, 0) + 1
+        for count, call in self._triggers[key]:
+            if count == reached:
+                call()
+
+    def inject(self, planned: PlannedFault) -> None:
+        """Put a fault in force."""
+        self.loop.note(b"inject " + planned.id.encode())
+        match planned.fault:
+            case Cut() | Link():
+                self.network.apply(planned)
+            case Pause(nodes=nodes):
+                self._before[planned.id] = [(node, self.hosts[node].deferred) for node in nodes]
+                for node in nodes:
+                    self.hosts[node].paused = self.hosts[node].node is not None
+            case Kill(nodes=nodes, disk=fate):
+                self._before[planned.id] = [(node, self.hosts[node].kill(fate)) for node in nodes]
+            case Skew() as skew:
+                self._before[planned.id] = [(node, self.hosts[node].wall_offset_ns) for node in skew.nodes]
+                self._skew(planned.id, skew, 0)
+            case _:
+                raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
+
+    def _skew(self, fault: str, skew: Skew, flips: int) -> None:
+        offset = int(skew.offset_ms * 1e6)
+        if skew.mode == "strobe":
+            if flips and fault not in self._strobes:
+                return
+            self._strobes[fault] = flips
+            if flips < STROBE_FLIPS_MAX:
+                self.loop.at(self.loop.now + int(skew.period_ms * 1e6), self._skew, fault, skew, flips + 1)
+        for node, before in self._before[fault]:
+            self.hosts[node].wall_offset_ns = before + (offset if flips % 2 == 0 else 0)
+
+    def lift(self, planned: PlannedFault) -> Evidence:
+        """Undo a fault and tell how it was seen to bite."""
+        self.loop.note(b"lift " + planned.id.encode())
+        before = self._before.pop(planned.id, [])
+        match planned.fault:
+            case Cut() | Link():
+                counts = self.network.lift(planned)
+                return {"bites": sum(counts.values()), **counts}
+            case Pause():
+                deferred = sum(self.hosts[node].deferred - count for node, count in before)
+                for node, _ in before:
+                    self.hosts[node].resume()
+                return {"bites": deferred, "deferred": deferred}
+            case Kill(disk=fate):
+                for node, _ in before:
+                    self.hosts[node].boot()
+                nodes = ",".join(str(node) for node, _ in before)
+                return {
+                    "bites": len(before),
+                    "disk": fate,
+                    "nodes": nodes,
+                    "records_lost": sum(n for _, n in before),
+                }
+            case Skew(mode=mode):
+                flips = self._strobes.pop(planned.id, 0)
+                seen = sum(self.hosts[node].wall_offset_ns != offset for node, offset in before)
+                if mode != "step":
+                    for node, offset in before:
+                        self.hosts[node].wall_offset_ns = offset
+                return {"bites": flips if mode == "strobe" else seen, "flips": flips}
+            case _:
+                raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
+
+
+def node_signer(seed: int, number: int) -> Signer:
+    """The key of node `number` under `seed`: for simulated clusters only."""
+    return Signer(blake2b(b"%d/%d" % (seed, number), digest_size=32, person=b"knhk.simkey").digest())
+
+
+def node_config(cluster: PlannedCluster, agents: list[bytes], number: int) -> NodeConfig:
+    """What node `number` is told."""
+    return NodeConfig(
+        network="simulated",
+        region=cluster.regions[number],
+        peers=tuple(
+            PeerConfig(agent_id=agent, addr=f"node{other}", region=cluster.regions[other])
+            for other, agent in enumerate(agents)
+            if other != number
+        ),
+        faulty=cluster.faulty,
+        fanout=cluster.fanout,
+        strategy=cluster.strategy,
+        gossip_interval_ns=cluster.gossip_interval_ns,
+        frame_bytes_max=cluster.frame_bytes_max,
+    )
+
+
+def memoised_opener() -> Callable[[bytes, WireCommit], Commit]:
+    """`open_commit`, remembered: it is a pure function, and in one process every node would repeat it."""
+    opened: dict[tuple[bytes, bytes, bytes, bytes], Commit | BadCommit] = {}
+
+    def opener(network: bytes, wire: WireCommit) -> Commit:
+        key = (wire.header, wire.signature, wire.deps, wire.body)
+        found = opened.get(key)
+        if found is None:
+            try:
+                found = open_commit(network, wire)
+            except BadCommit as error:
+                found = error
+            opened[key] = found
+        if isinstance(found, BadCommit):
+            raise BadCommit(found.reason)
+        return found
+
+    return opener
+
+
+def to_request(ask: Ask) -> Request:
+    """A request in the mesh's own words."""
+    if ask.action == "digest":
+        return Digest()
+    if ask.action == "status":
+        return Status()
+    if ask.action == "read":
+        return Read(ask.object, ask.type)
+    return Write((ClientOperation(ask.object, ask.type, ask.action, ask.value),))
+
+
+def to_answer(result: Result) -> Answer:
+    """A result in the history's words."""
+    match result:
+        case Written():
+            return Answer("ok", value=result.resolved[0] or None, commit=result.commit.hex())
+        case Value():
+            return Answer("ok", value=result.value, visible=[head.hex() for head in result.visible])
+        case Digests():
+            return Answer("ok", value={"root": result.root.hex(), "digest": result.digest.hex()})
+        case StatusReport():
+            return Answer("ok", value={"accepted": result.accepted, "pending": result.pending, "active": result.active})
+        case Refusal():
+            return Answer("fail", error=result.reason)

@@ -1,0 +1,71 @@
+"""The simulated links: one seeded link policy for each directed pair, made when it is first used.
+
+The policy is the one that the relays use on real datagrams (`faults.link`); here it is asked for each frame.  A
+frame is what an authenticated channel delivers, so a link never alters one: `corrupt` is for datagrams.
+"""
+
+from __future__ import annotations
+
+from faults.link import Delivery, LinkPolicy
+from faults.vocabulary import Cut, Link, PlannedFault
+
+from harness.plan import PlannedCluster
+
+Edge = tuple[int, int]
+
+
+class SimulatedNetwork:
+    """All links of a cluster, and the faults on them."""
+
+    def __init__(self, cluster: PlannedCluster, *, seed: int) -> None:
+        self._cluster = cluster
+        self._seed = seed
+        self._links: dict[int, LinkPolicy] = {}
+        self._nodes = cluster.nodes
+
+    def decide(self, now: int, source: int, target: int, size: int) -> tuple[Delivery, ...]:
+        """When, and how often, a frame of `size` bytes sent now arrives; empty if it does not."""
+        link = self._links.get(source * self._nodes + target)
+        if link is None:
+            link = self._link(source, target)
+        return link.decide(now, size)
+
+    def apply(self, planned: PlannedFault) -> None:
+        """Put a Cut or a Link in force on its links."""
+        fault = planned.fault
+        assert isinstance(fault, Cut | Link)
+        for source, target in fault.links:
+            self._link(source, target).apply(planned.id, fault)
+
+    def lift(self, planned: PlannedFault) -> dict[str, int]:
+        """Take it off again; returns how often it bit, by kind, over its links."""
+        fault = planned.fault
+        assert isinstance(fault, Cut | Link)
+        total: dict[str, int] = {}
+        for source, target in fault.links:
+            link = self._link(source, target)
+            for kind, times in link.counts(planned.id).items():
+                total[kind] = total.get(kind, 0) + times
+            link.lift(planned.id)
+        return total
+
+    def _link(self, source: int, target: int) -> LinkPolicy:
+        key = source * self._nodes + target
+        link = self._links.get(key)
+        if link is None:
+            link = self._links[key] = LinkPolicy(
+                source, target, seed=self._seed, base=ordinary_link(self._cluster, source, target)
+            )
+        return link
+
+
+def ordinary_link(cluster: PlannedCluster, source: int, target: int) -> Link:
+    """The link while no fault is in force: the last `between` that names both regions, else the network's own."""
+    network = cluster.network
+    shape: tuple[float, float, float] = (network.latency_ms, network.jitter_ms, network.loss)
+    regions = (cluster.regions[source], cluster.regions[target])
+    for one in network.between:
+        if (one.source, one.target) == regions:
+            shape = (one.latency_ms, one.jitter_ms, one.loss)
+    latency_ms, jitter_ms, loss = shape
+    return Link(links=((source, target),), latency_ms=latency_ms, jitter_ms=jitter_ms, loss=loss)

@@ -1,0 +1,120 @@
+"""Many seeds of one campaign, over several processes; what is not as expected is kept and told.
+
+A batch of seeds is what one pytest item runs, what `sweep` runs, and what a planted bug is hunted with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from harness.campaign import read_campaign
+from harness.compiler import compile_campaign
+from harness.execution import Outcome, execute, lacking
+from harness.progress import progress
+from harness.render import failing_anomalies, outcome_line, verdict_lines
+from harness.store import RunDirectory
+
+
+class SeedResult(msgspec.Struct, frozen=True):
+    """What one seed gave.  `lines` explains a verdict that was not expected."""
+
+    seed: int
+    validity: str
+    as_expected: bool
+    anomalies: list[str]
+    virtual_s: float
+    wall_s: float
+    lines: list[str]
+    kept: str | None = None
+
+
+class SweepResult(msgspec.Struct, frozen=True):
+    """What a batch gave.  `lacking` names capabilities for want of which nothing was run."""
+
+    campaign: str
+    shows: str
+    seeds: int
+    virtual_s: float
+    wall_s: float
+    unexpected: list[SeedResult]
+    lacking: list[str] = []
+
+    def lines(self) -> list[str]:
+        """The batch as text: one line, and the explanation of each verdict that was not expected."""
+        if self.lacking:
+            return [f"{self.campaign}: skipped, the backend cannot: {', '.join(self.lacking)}"]
+        head = f"{self.campaign}: {self.seeds} seeds, {len(self.unexpected)} not as expected"
+        head += f", {self.virtual_s / 3600:.2f} virtual hours in {self.wall_s:.0f} s of work"
+        return [head, *(f"  {line}" for one in self.unexpected for line in one.lines)]
+
+
+def sweep_campaign(
+    path: Path,
+    *,
+    seeds: Sequence[int],
+    jobs: int = 1,
+    until_caught: bool = False,
+    backend: str = "sim",
+    store: Path | None = None,
+) -> SweepResult:
+    """Run `seeds` of the campaign at `path`; raises BadInput before any seed runs if it cannot be compiled."""
+    campaign = read_campaign(path)
+    first = compile_campaign(campaign, seeds[0], source=path.name)
+    needed, _ = lacking(first, backend)
+    done: list[SeedResult] = []
+    if not needed:
+        results = _results(path, seeds, jobs, backend, store)
+        for result in progress(results, total=len(seeds), what=campaign.name):
+            done.append(result)
+            if until_caught and not result.as_expected:
+                break
+    return SweepResult(
+        campaign=campaign.name,
+        shows=campaign.shows,
+        seeds=len(done),
+        virtual_s=sum(one.virtual_s for one in done),
+        wall_s=sum(one.wall_s for one in done),
+        unexpected=[one for one in done if not one.as_expected],
+        lacking=needed,
+    )
+
+
+def _results(path: Path, seeds: Sequence[int], jobs: int, backend: str, store: Path | None) -> Iterator[SeedResult]:
+    if jobs == 1:
+        for seed in seeds:
+            yield run_seed(path, seed, backend, store)
+        return
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
+        count = len(seeds)
+        chunk = max(1, min(8, count // (4 * jobs)))
+        yield from pool.map(run_seed, [path] * count, seeds, [backend] * count, [store] * count, chunksize=chunk)
+
+
+def run_seed(path: Path, seed: int, backend: str, store: Path | None) -> SeedResult:
+    """Run one seed; a run that is not as expected is run again into `store`, if there is one, to keep it."""
+    plan = compile_campaign(read_campaign(path), seed, source=path.name)
+    outcome = execute(plan, backend=backend)
+    kept: str | None = None
+    if not outcome.as_expected and store is not None:
+        directory = RunDirectory(store, plan.campaign, seed)
+        execute(plan, backend=backend, directory=directory)
+        kept = str(directory.path)
+    return SeedResult(
+        seed=seed,
+        validity=outcome.verdict.validity,
+        as_expected=outcome.as_expected,
+        anomalies=failing_anomalies(outcome.verdict),
+        virtual_s=outcome.virtual_s,
+        wall_s=outcome.wall_s,
+        lines=[] if outcome.as_expected else _explain(outcome, kept),
+        kept=kept,
+    )
+
+
+def _explain(outcome: Outcome, kept: str | None) -> list[str]:
+    lines = [outcome_line(outcome), *verdict_lines(outcome.verdict)]
+    return [*lines, f"run: {kept}"] if kept else lines

@@ -1,0 +1,99 @@
+"""Every knob of a node, its bounds, and the formulas that derive one from another.
+
+    fanout            k          peers a gossip round pushes to
+    gossip_interval   T          from one round to the next
+    peer_timeout                 a peer not heard of for so long leaves the selection and is only dialled
+
+A correct peer must not time out merely because nobody picked it.  In one round a given peer pushes to us with
+probability k / (n - 1); after r rounds it has not with probability (1 - k / (n - 1))^r.  For that to be at most
+FALSE_DORMANCY, r = ln(FALSE_DORMANCY) / ln(1 - k / (n - 1)); the timeout is r rounds, at least TIMEOUT_ROUNDS_MIN.
+A false alarm costs a dial and nothing else, because any frame from the peer wakes it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from knhk_mesh.errors import ConfigError
+from knhk_mesh.identity import AGENT_ID_BYTES
+from knhk_mesh.messages import FRAME_BYTES_MIN
+
+FALSE_DORMANCY = 0.001
+TIMEOUT_ROUNDS_MIN = 10
+MILLISECOND = 1_000_000
+STRATEGIES = ("random", "nearest", "hybrid")
+
+
+class PeerConfig(msgspec.Struct, frozen=True):
+    """One other member: its id (32 bytes), the address to use for it, and its region."""
+
+    agent_id: bytes
+    addr: str
+    region: str = ""
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is told at its start.  Raises ConfigError, naming the field, for what cannot work.
+
+    Times are integer nanoseconds.  `faulty` is f; n is len(peers) + 1.
+    """
+
+    network: str
+    peers: tuple[PeerConfig, ...]
+    faulty: int
+    region: str = ""
+    fanout: int = 5
+    strategy: str = "random"
+    gossip_interval_ns: int = 100 * MILLISECOND
+    network_start_ms: int = 1_767_225_600_000  # 2026-01-01, the clock before the first commit
+    dial_backoff_max_ns: int = 500 * MILLISECOND
+    dials_per_round_max: int = 2
+    frame_bytes_max: int = 64 * 1024
+    delta_frames_max: int = 8
+    pending_commits_max: int = 4096
+    pending_bytes_max: int = 8 * 1024 * 1024
+    requests_waiting_max: int = 1024
+
+    def __post_init__(self) -> None:
+        nodes = len(self.peers) + 1
+        _require(0 < len(self.network) <= 128, "network", "has 1 to 128 characters")
+        _require(0 <= self.faulty <= (nodes - 1) // 3, "faulty", f"is at most (n - 1) // 3, n is {nodes}")
+        _require(self.fanout >= 1, "fanout", "is at least 1")
+        _require(self.strategy in STRATEGIES, "strategy", f"is one of {', '.join(STRATEGIES)}")
+        _require(self.gossip_interval_ns >= MILLISECOND, "gossip_interval_ns", "is at least a millisecond")
+        _require(self.frame_bytes_max >= FRAME_BYTES_MIN, "frame_bytes_max", f"is at least {FRAME_BYTES_MIN}")
+        for field in ("dial_backoff_max_ns", "dials_per_round_max", "delta_frames_max", "pending_commits_max",
+                      "pending_bytes_max", "requests_waiting_max"):  # fmt: skip
+            _require(getattr(self, field) >= 1, field, "is at least 1")
+        ids = [peer.agent_id for peer in self.peers]
+        _require(all(len(one) == AGENT_ID_BYTES for one in ids), "peers", "have ids of 32 bytes")
+        _require(len(set(ids)) == len(ids), "peers", "are distinct")
+
+    @property
+    def quorum_size(self) -> int:
+        """n - f.  Two quorums share more than f members, or the configuration was refused (spec-defects 5)."""
+        nodes = len(self.peers) + 1
+        quorum = nodes - self.faulty
+        assert 2 * quorum - nodes > self.faulty
+        return quorum
+
+    @property
+    def peer_timeout_ns(self) -> int:
+        """How long a peer may be silent before it is only dialled; the module's docstring has the formula."""
+        return peer_timeout_rounds(len(self.peers) + 1, self.fanout) * self.gossip_interval_ns
+
+
+def peer_timeout_rounds(nodes: int, fanout: int) -> int:
+    """Rounds after which a correct peer's silence by mere chance is rarer than FALSE_DORMANCY."""
+    others = nodes - 1
+    if fanout >= others:
+        return TIMEOUT_ROUNDS_MIN
+    rounds = math.log(FALSE_DORMANCY) / math.log(1 - fanout / others)
+    return max(TIMEOUT_ROUNDS_MIN, math.ceil(rounds))
+
+
+def _require(holds: bool, field: str, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"{field} {rule}")

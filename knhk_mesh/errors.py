@@ -1,0 +1,40 @@
+"""Every error that somebody outside the mesh can cause, as one tree.
+
+    MeshError
+    ├── ConfigError       a configuration that cannot work
+    ├── BadFrame          bytes from a peer that are no frame, or not one for us
+    ├── BadCommit         a commit that no node may ever take in
+    ├── PeerRejected      a peer that cannot be registered (peer_registry)
+    └── UnknownPeer       an agent id that was never registered (peer_registry)
+
+Our own mistakes are assertions, never one of these.
+"""
+
+from __future__ import annotations
+
+
+class MeshError(Exception):
+    """Base of everything below."""
+
+
+class ConfigError(MeshError):
+    """A configuration that cannot work; the message names the field."""
+
+
+class BadFrame(MeshError):
+    """Bytes that are not a frame, or are beyond a limit.
+
+    `reason` is one of a few fixed words, so that it can be counted.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class BadCommit(MeshError):
+    """A commit that is invalid as a function of itself and its past, for every node alike."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason

@@ -1,0 +1,156 @@
+"""The gossip coordinator: epidemic anti-entropy by push, pull and delta.
+
+    A                                   B
+    push(root)  ----------------------> equal roots: the end
+                <---------------------- pull(B's heads)
+    delta(what B lacks) -------------->
+    pull(A's heads, answer) ----------> only if A lacks something too
+                <---------------------- delta(what A lacks)
+
+A round pushes to `fanout` peers that the registry selects, and dials a few that have fallen silent, for ever, so
+that a healed partition closes by itself (spec-defects 11).  Peers are served one by one: what goes wrong with one
+is counted against it and never ends a round (32).  A lost frame costs a round, nothing else: no frame is ever
+waited for.
+
+A node can say that it is quiescent with the peers of its last round; that the mesh has converged is for an
+observer to say (33).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from knhk_mesh.commits import WireCommit
+from knhk_mesh.config import NodeConfig
+from knhk_mesh.effects import Event, Instant, RandomSource, Send
+from knhk_mesh.identity import AgentId
+from knhk_mesh.messages import WANTS_MAX, Delta, Frame, Pull, Push, encode_frame
+from knhk_mesh.peer_registry import PeerInfo, PeerRegistry
+from knhk_mesh.reconcile import entries_that_fit, pack_deltas
+from knhk_mesh.replica import Replica
+from knhk_mesh.security import ByzantineValidator
+from knhk_mesh.telemetry import PhaseTimes
+
+SESSION_BITS = 64
+
+
+class GossipCoordinator:
+    """One node's side of the exchange.  Every method returns the frames to send, in order."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        registry: PeerRegistry,
+        replica: Replica,
+        validator: ByzantineValidator,
+        *,
+        random: RandomSource,
+        phases: PhaseTimes,
+    ) -> None:
+        self._config = config
+        self._registry = registry
+        self._replica = replica
+        self._validator = validator
+        self._random = random
+        self._phases = phases
+        self._select = {
+            "random": registry.get_random_peers,
+            "nearest": registry.get_nearest_peers,
+            "hybrid": registry.get_hybrid_peers,
+        }[config.strategy]
+        self._session = random.getrandbits(SESSION_BITS)
+        self._sequences: dict[AgentId, int] = {}
+        self._peer_roots: dict[AgentId, bytes] = {}
+        self._last_round: list[AgentId] = []
+        self._quiescent = False
+        self._entries_max = entries_that_fit(config.frame_bytes_max)
+        self.rounds = 0
+        self.sent: Counter[str] = Counter()
+
+    def gossip_round(self, now: Instant) -> list[Send]:
+        """Push to the selected peers and to dormant ones whose backoff has run out."""
+        phases = self._phases
+        self.rounds += 1
+        start = phases.now()
+        self._registry.recover_reputation(now.monotonic)
+        self._registry.prune_stale_peers(now.monotonic, self._config.peer_timeout_ns)
+        peers = self._select(self._config.fanout)
+        dialled = self._registry.due_for_dialling(now.monotonic, self._config.dials_per_round_max)
+        phases.since("select", start)
+        start = phases.now()
+        frames = self._push([*peers, *dialled])
+        phases.since("push", start)
+        self._last_round = [peer.agent_id for peer in peers]
+        return frames
+
+    def _push(self, peers: Sequence[PeerInfo]) -> list[Send]:
+        root = self._replica.log.root()
+        return [
+            self._send(peer.agent_id, "push", Push(self._session, self._sequence(peer.agent_id), root))
+            for peer in peers
+        ]
+
+    def on_push(self, peer: AgentId, frame: Push) -> list[Send]:
+        """Answer a push: silence if the roots agree, a pull if they do not."""
+        self._peer_roots[peer] = frame.root
+        if frame.root == self._replica.log.root():
+            return []
+        return [self._pull(peer, forks=[], answer=False)]
+
+    def on_pull(self, peer: AgentId, frame: Pull) -> list[Send]:
+        """Send what the peer lacks, in bounded frames; pull in turn if it has what we lack."""
+        start = self._phases.now()
+        self._peer_roots[peer] = frame.root
+        lacked = self._replica.heads.lacked_by_peer(frame.heads, frame.low, frame.high, frame.wants)
+        frames = [
+            self._send(peer, "delta", Delta(self._session, self._sequence(peer), batch))
+            for batch in pack_deltas(
+                lacked, frame_bytes_max=self._config.frame_bytes_max, frames_max=self._config.delta_frames_max
+            )
+        ]
+        if not frame.answer and self._replica.heads.lacks_any(frame.heads):
+            forks = self._replica.heads.forked_from(frame.heads, WANTS_MAX // 2)
+            frames.append(self._pull(peer, forks=forks, answer=True))
+        self._phases.since("pull", start)
+        return frames
+
+    def on_delta(self, now: Instant, peer: AgentId, frame: Delta) -> list[Send]:
+        """Merge what a peer sent; it is charged for commits that no correct node would pass on."""
+        for reason in self.merge_state(now, frame.commits):
+            self._validator.charge_commit(now, peer, reason)
+        return []
+
+    def merge_state(self, now: Instant, commits: Sequence[WireCommit]) -> list[str]:
+        """Take in commits; returns the reasons for which some were thrown out."""
+        start = self._phases.now()
+        _, bad = self._replica.merge(now, commits)
+        self._phases.since("merge", start)
+        return [error.reason for error in bad]
+
+    def check_convergence(self) -> list[Event]:
+        """One event when this node has become quiescent with all the peers of its last round, else none."""
+        start = self._phases.now()
+        root = self._replica.log.root()
+        quiescent = bool(self._last_round) and all(self._peer_roots.get(peer) == root for peer in self._last_round)
+        became = quiescent and not self._quiescent
+        self._quiescent = quiescent
+        self._phases.since("convergence", start)
+        return [Event("converged", {"round": self.rounds, "root": root.hex()})] if became else []
+
+    def _pull(self, peer: AgentId, *, forks: list[bytes], answer: bool) -> Send:
+        start = int(self._random.random() * 256).to_bytes(1, "big") + bytes(7)
+        heads, low, high = self._replica.heads.row(entries_max=self._entries_max, start=start)
+        wants = [*forks, *self._replica.pending.roots(WANTS_MAX - len(forks))]
+        root = self._replica.log.root()
+        pull = Pull(self._session, self._sequence(peer), root, heads, low, high, wants, answer)
+        return self._send(peer, "pull", pull)
+
+    def _sequence(self, peer: AgentId) -> int:
+        sequence = self._sequences.get(peer, -1) + 1
+        self._sequences[peer] = sequence
+        return sequence
+
+    def _send(self, peer: AgentId, kind: str, frame: Frame) -> Send:
+        self.sent[kind] += 1
+        return Send(peer, encode_frame(frame))

@@ -1,0 +1,198 @@
+"""What one node holds: the log and its fold, the commits that wait, and this node's own branch.
+
+Two things come in: operations of clients (`write`) and commits of others (`merge`).  Both end in the same three
+steps, in this order: a journal record, the log, the fold.  The node makes sure that nothing which rests on a
+journal record leaves before the record is durable.
+
+A *fence* is written here: when a commit teaches a proof, this node first signs a commit whose past is all that it
+had accepted and which carries the proof, and only then holds the commit that taught it (see `log`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from knhk_mesh.commits import (
+    DEPENDENCIES_MAX,
+    INCARNATION_BYTES,
+    NO_COMMIT,
+    Commit,
+    Operation,
+    Proof,
+    WireCommit,
+    commit_id,
+    decode_wire,
+    encode_wire,
+    make_commit,
+    network_id,
+    open_commit,
+)
+from knhk_mesh.config import NodeConfig
+from knhk_mesh.effects import Event, Instant, RandomSource, Record
+from knhk_mesh.errors import BadCommit, ConfigError
+from knhk_mesh.identity import Signer
+from knhk_mesh.log import CLOCK_ALLOWANCE_MS, CommitLog
+from knhk_mesh.pending import PendingCommits
+from knhk_mesh.reconcile import HeadTable
+from knhk_mesh.state import VersionedState
+
+OpenCommit = Callable[[bytes, WireCommit], Commit]
+
+
+class Replica:
+    """One node's log, state and branch.  `journal` and `events` are drained by the node after each call."""
+
+    def __init__(
+        self, config: NodeConfig, signer: Signer, *, random: RandomSource, opener: OpenCommit = open_commit
+    ) -> None:
+        self.network = network_id(config.network)
+        self.log = CommitLog(network_start_ms=config.network_start_ms)
+        self.state = VersionedState(self.log)
+        self.heads = HeadTable(self.log)
+        self.pending = PendingCommits(commits_max=config.pending_commits_max, bytes_max=config.pending_bytes_max)
+        self.journal: list[Record] = []
+        self.events: list[Event] = []
+        self.incarnation: bytes | None = None
+        self._signer = signer
+        self._random = random
+        self._open = opener
+        self._next_seq = 0
+        self._tip = NO_COMMIT
+
+    def recover(self, records: Iterable[Record]) -> None:
+        """Take in what this node's disk holds, in the order of its journal.  Raises ConfigError if it is not ours."""
+        for place, record in enumerate(records):
+            if record.kind == "incarnation":
+                self.incarnation = record.data
+            elif record.kind == "commit":
+                self._recover_commit(place, record.data)
+            else:
+                raise ConfigError(f'journal record {place} is of unknown kind "{record.kind}"')
+
+    def _recover_commit(self, place: int, data: bytes) -> None:
+        try:
+            commit = self._open(self.network, decode_wire(data))
+        except (BadCommit, msgspec.MsgspecError) as error:
+            raise ConfigError(f"journal record {place} is no commit of this network: {error}") from None
+        if self.log.missing_past(commit):
+            raise ConfigError(f"journal record {place} is a commit whose past is not in the journal")
+        own = commit.author == self._signer.agent_id
+        if not own:
+            for proof in self.log.new_proofs(commit):
+                raise ConfigError(
+                    f"journal record {place} brings a proof before this node's fence: {proof.first[:4]!r}"
+                )
+        self._hold(commit)
+        if own and commit.proof is not None and commit.accused is not None:
+            self.log.learn(commit.accused, commit.proof)
+        if own and commit.incarnation == self.incarnation:
+            self._next_seq, self._tip = commit.seq + 1, commit.id
+
+    def begin(self) -> None:
+        """Choose an incarnation if the disk held none: an author that lost its disk must never reuse a slot."""
+        if self.incarnation is None:
+            self.incarnation = self._random.getrandbits(8 * INCARNATION_BYTES).to_bytes(INCARNATION_BYTES, "big")
+            self.journal.append(Record("incarnation", self.incarnation))
+
+    def write(self, now: Instant, operations: Sequence[Operation] = (), proof: Proof | None = None) -> Commit:
+        """Sign, journal and accept this node's next commit; its past is everything that the node has accepted."""
+        while True:
+            deps = [one for one in self.log.frontier if one != self._tip]
+            if len(deps) <= DEPENDENCIES_MAX:
+                return self._append(now, deps, operations, proof)
+            # More heads than one commit may name: gather them by commits that say nothing else.
+            self._append(now, deps[:DEPENDENCIES_MAX], (), None)
+
+    def _append(self, now: Instant, deps: list[bytes], operations: Sequence[Operation], proof: Proof | None) -> Commit:
+        assert self.incarnation is not None
+        floor = self.log.clock_of(deps if self._next_seq == 0 else [self._tip, *deps])
+        wall = (now.wall // 1_000_000) << 16
+        commit = make_commit(
+            self._signer,
+            network=self.network,
+            incarnation=self.incarnation,
+            seq=self._next_seq,
+            prev=self._tip,
+            deps=deps,
+            clock=min(max(wall, floor + 1), floor + (CLOCK_ALLOWANCE_MS << 16)),
+            operations=operations,
+            proof=proof,
+        )
+        self._next_seq, self._tip = commit.seq + 1, commit.id
+        self._journal(commit)
+        self._hold(commit)
+        self.events.append(_committed(commit))
+        return commit
+
+    def merge(self, now: Instant, wires: Sequence[WireCommit]) -> tuple[list[Commit], list[BadCommit]]:
+        """Take in what peers sent: (the commits that were newly accepted, past first; why others were thrown out).
+
+        A commit whose past is incomplete waits; one that is held or waiting already is passed over.
+        """
+        accepted: list[Commit] = []
+        bad: list[BadCommit] = []
+        ready: deque[Commit] = deque()
+        for wire in wires:
+            if commit_id(wire.header) in self.log.held:
+                continue
+            try:
+                commit = self._open(self.network, wire)
+            except BadCommit as error:
+                bad.append(error)
+                continue
+            missing = self.log.missing_past(commit)
+            if missing:
+                self.pending.add(commit, missing)
+                continue
+            ready.append(commit)
+            while ready:
+                one = ready.popleft()
+                if one.id in self.log.held:
+                    continue
+                try:
+                    self.log.check(one)
+                except BadCommit as error:
+                    bad.append(error)
+                    continue
+                accepted.extend(self._take_in(now, one))
+                ready.extend(self.pending.arrived(one.id))
+        if accepted:
+            self.events.append(Event("accepted", {"ids": [one.id.hex() for one in accepted]}))
+        return accepted, bad
+
+    def _take_in(self, now: Instant, commit: Commit) -> list[Commit]:
+        fences: list[Commit] = []
+        for proof in self.log.new_proofs(commit):
+            liar = proof.first[48:80]
+            if liar != self._signer.agent_id:
+                fences.append(self.write(now, (), proof))
+            self.log.learn(liar, proof)
+            self.events.append(Event("proven", {"agent": liar.hex()}))
+        self._journal(commit)
+        return [*fences, *self._hold(commit)]
+
+    def _journal(self, commit: Commit) -> None:
+        self.journal.append(Record("commit", encode_wire(commit.wire)))
+
+    def _hold(self, commit: Commit) -> list[Commit]:
+        newly = self.log.hold(commit)
+        for one in newly:
+            self.state.fold(one)
+            self.heads.accepted(one)
+        return newly
+
+
+def _committed(commit: Commit) -> Event:
+    return Event(
+        "committed",
+        {
+            "id": commit.id.hex(),
+            "prev": commit.prev.hex() if commit.seq else None,
+            "deps": [dep.hex() for dep in commit.deps],
+            "operations": [msgspec.to_builtins(operation) for operation in commit.operations],
+            "accuses": commit.accused.hex() if commit.accused else None,
+        },
+    )
