@@ -12,7 +12,7 @@ EXIT_BAD_INPUT = 64
 EXIT_CRASH = 70
 
 
-class BadInput(Exception):  # noqa: N818 - it is the user's input that is bad
+class BadInput(Exception):
     """Input that cannot be used.  Its text is one line: the file, the place in it, and what is wrong there."""
 
     def __init__(self, source: str, place: str, problem: str) -> None:

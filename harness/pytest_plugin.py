@@ -108,5 +108,5 @@ class CampaignItem(pytest.Item):
         return self.path, None, f"campaign {self.name}"
 
 
-class CampaignFailed(Exception):  # noqa: N818
+class CampaignFailed(Exception):
     """A batch with a verdict that was not expected."""

@@ -24,7 +24,7 @@ from checkers.history import (
 EVENTS_MAX = 20_000_000
 
 
-class HistoryFull(Exception):  # noqa: N818
+class HistoryFull(Exception):
     """More events than a history may hold."""
 
 

@@ -90,11 +90,10 @@ def decode_frame(data: bytes, *, bytes_max: int) -> Frame:
         frame: Frame = _decode(data)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise BadFrame("garbage", str(error)) from None
-    kind = type(frame)
-    if kind is Push:
+    if isinstance(frame, Push):
         if len(frame.root) != ID_BYTES:
             raise BadFrame("layout", "a root has 32 bytes")
-    elif kind is Pull and (
+    elif isinstance(frame, Pull) and (
         len(frame.root) != ID_BYTES
         or len(frame.heads) % HEAD_BYTES
         or len(frame.low) not in (0, TAG_BYTES)

@@ -100,7 +100,6 @@ class Node:
                     last_seen=now.monotonic,
                     reputation=1000,
                     region=peer.region,
-                    latency_ms=0.0,
                 )
             )
         self.replica.begin()

@@ -21,24 +21,24 @@ class ClientOperation(msgspec.Struct, frozen=True):
     value: Any
 
 
-class Write(msgspec.Struct, frozen=True, tag="write"):
+class Write(msgspec.Struct, frozen=True, tag_field="request", tag="write"):
     """Carry out all of these in one commit.  Level `local`: acknowledged when durable on this node."""
 
     operations: tuple[ClientOperation, ...]
 
 
-class Read(msgspec.Struct, frozen=True, tag="read"):
+class Read(msgspec.Struct, frozen=True, tag_field="request", tag="read"):
     """The value of an object as this node has it.  Level `local`."""
 
     object: str
     type: str
 
 
-class Digest(msgspec.Struct, frozen=True, tag="digest"):
+class Digest(msgspec.Struct, frozen=True, tag_field="request", tag="digest"):
     """The root and, atomically with it, a digest of the values themselves."""
 
 
-class Status(msgspec.Struct, frozen=True, tag="status"):
+class Status(msgspec.Struct, frozen=True, tag_field="request", tag="status"):
     """How the node sees itself and its peers."""
 
 
