@@ -26,10 +26,11 @@ from knhk_mesh.config import NodeConfig
 from knhk_mesh.effects import Event, Instant, RandomSource, Send
 from knhk_mesh.identity import AgentId
 from knhk_mesh.messages import WANTS_MAX, Delta, Frame, Pull, Push, encode_frame
-from knhk_mesh.peer_registry import PeerInfo, PeerRegistry
+from knhk_mesh.peer_registry import PeerRegistry
 from knhk_mesh.reconcile import entries_that_fit, pack_deltas
 from knhk_mesh.replica import Replica
 from knhk_mesh.security import ByzantineValidator
+from knhk_mesh.selection import PeerInfo
 from knhk_mesh.telemetry import PhaseTimes
 
 SESSION_BITS = 64

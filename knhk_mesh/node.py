@@ -32,7 +32,7 @@ from knhk_mesh.errors import BadFrame
 from knhk_mesh.gossip import GossipCoordinator
 from knhk_mesh.identity import AgentId, Signer
 from knhk_mesh.messages import Delta, Pull, Push
-from knhk_mesh.peer_registry import PeerInfo, PeerRegistry
+from knhk_mesh.peer_registry import PeerRegistry
 from knhk_mesh.replica import OpenCommit, Replica
 from knhk_mesh.requests import (
     ClientOperation,
@@ -48,6 +48,7 @@ from knhk_mesh.requests import (
     Written,
 )
 from knhk_mesh.security import ByzantineValidator
+from knhk_mesh.selection import PeerInfo
 from knhk_mesh.telemetry import PhaseTimes, TickSource, no_ticks
 
 GOSSIP_TIMER = "gossip"

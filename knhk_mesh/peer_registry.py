@@ -6,10 +6,9 @@ a peer that was silent for too long is *dormant*, never selected, but dialled ag
 backoff, and awake at its first sign of life (11). *Latency* orders, and excludes nobody. A peer is selectable
 if it is admitted and awake, whatever the strategy (23). The quorum follows none of this (6).
 
-Selecting k of n costs O(k), without a walk over n (27). The selectable peers stand in an array, whose first k
-places a partial Fisher-Yates shuffle fills anew (Knuth, TAOCP 2, 3.4.2, algorithm P, cut off after k); a peer
-is removed by moving the last one into its place. The nearest are the first k of a maintained order. Equal
-latencies are ordered by lot, drawn here, since an attacker can choose its id and its time of joining.
+Selecting k of n costs O(k), without a walk over n (27): `selection` has the uniform choice; the nearest are the
+first k of a maintained order.  Equal latencies are ordered by lot, drawn here, since an attacker can choose its id
+and its time of joining.
 
 A measured latency below the floor counts as the floor, so that nobody buys the first place by an impossible
 round trip, and hybrid selection always keeps uniform places, which no latency buys (23).
@@ -19,29 +18,24 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sortedcontainers import SortedList
 
+from knhk_mesh.dialling import DIAL_BACKOFF_MIN_NS, DialQueue
 from knhk_mesh.effects import RandomSource
 from knhk_mesh.errors import MeshError
 from knhk_mesh.identity import AGENT_ID_BYTES, AgentId
+from knhk_mesh.selection import NEVER, REPUTATION_MAX, PeerInfo, ShuffledPeers
 
-NEVER = -1
-"""`PeerInfo.last_seen` before anything was heard."""
-
-REPUTATION_MAX = 1000
 REPUTATION_RECOVERY_PER_S = 10
 """Thousandths of its penalty that a peer wins back each second."""
 
-DIAL_BACKOFF_MIN_NS = 100_000_000
 PEERS_MAX = 100_000
 
 _RECOVERY_NS = 1_000_000_000 // REPUTATION_RECOVERY_PER_S
-
-K = TypeVar("K", bytes, str)
 
 
 class PeerRejected(MeshError):
@@ -50,116 +44,6 @@ class PeerRejected(MeshError):
 
 class UnknownPeer(MeshError):
     """An agent id that was never registered."""
-
-
-class PeerInfo(msgspec.Struct, kw_only=True):
-    """What is known of a peer. The registry hands out its own records: read them, do not write to them.
-
-    `agent_id` is `public_key` (32 bytes, Ed25519); `last_seen` monotonic nanoseconds or NEVER; `reputation`
-    0 to 1000 thousandths; `latency_ms` the round trip, infinite while it was not measured.
-    """
-
-    agent_id: AgentId
-    addr: str
-    public_key: bytes
-    last_seen: int = NEVER
-    reputation: int = REPUTATION_MAX
-    region: str = ""
-    latency_ms: float = math.inf
-
-
-class ShuffledPeers:
-    """An array of peers with uniform samples of k in O(k), and O(1) insertion and removal."""
-
-    __slots__ = ("_items", "_places", "_random")
-
-    def __init__(self, random: RandomSource) -> None:
-        self._random = random
-        self._items: list[PeerInfo] = []
-        self._places: dict[AgentId, int] = {}
-
-    def __contains__(self, agent_id: AgentId) -> bool:
-        return agent_id in self._places
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, peer: PeerInfo) -> None:
-        """Append a peer that is not in the array."""
-        self._places[peer.agent_id] = len(self._items)
-        self._items.append(peer)
-
-    def remove(self, agent_id: AgentId) -> None:
-        """Remove a peer that is in the array; the last one takes its place."""
-        place = self._places.pop(agent_id)
-        last = self._items.pop()
-        if last.agent_id != agent_id:
-            self._items[place] = last
-            self._places[last.agent_id] = place
-
-    def sample(self, k: int) -> list[PeerInfo]:
-        """min(k, available) distinct peers, each sequence of them equally likely; as many random draws."""
-        items, places, random = self._items, self._places, self._random.random
-        available = len(items)
-        k = min(k, available)
-        for place in range(k):
-            drawn = place + int(random() * (available - place))
-            if drawn != place:
-                here, there = items[place], items[drawn]
-                items[place], items[drawn] = there, here
-                places[there.agent_id], places[here.agent_id] = place, drawn
-        return items[:k]
-
-
-class DialQueue(Generic[K]):
-    """Whom to dial again, for ever: exponential backoff for each key, the longest due first.
-
-    The first dial is due DIAL_BACKOFF_MIN_NS after `add`; each dial doubles the wait, up to `backoff_max_ns`.
-    """
-
-    __slots__ = ("_backoff_max_ns", "_heap", "_tickets", "_waits")
-
-    def __init__(self, *, backoff_max_ns: int) -> None:
-        self._backoff_max_ns = backoff_max_ns
-        self._heap: list[tuple[int, int, K]] = []  # (due, ticket, key); a ticket that is not current is void
-        self._waits: dict[K, tuple[int, int]] = {}  # key -> (current ticket, backoff)
-        self._tickets = 0
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._waits
-
-    def __len__(self) -> int:
-        return len(self._waits)
-
-    def add(self, key: K, now: int) -> None:
-        """Begin to dial `key`; without effect if it waits already."""
-        if key not in self._waits:
-            self._schedule(key, now, DIAL_BACKOFF_MIN_NS)
-
-    def discard(self, key: K) -> None:
-        """Dial `key` no more, and forget its backoff."""
-        self._waits.pop(key, None)
-
-    def due(self, now: int, limit: int, *, wanted: Callable[[K], bool] | None = None) -> list[K]:
-        """At most `limit` keys whose wait has run out, the longest due first.
-
-        Keys that are not `wanted` at the moment are passed over and wait anew.
-        """
-        found: list[K] = []
-        while len(found) < limit and self._heap and self._heap[0][0] <= now:
-            _, ticket, key = heapq.heappop(self._heap)
-            current, backoff = self._waits.get(key, (NEVER, 0))
-            if ticket == current:
-                self._schedule(key, now, 2 * backoff)
-                if wanted is None or wanted(key):
-                    found.append(key)
-        return found
-
-    def _schedule(self, key: K, now: int, backoff: int) -> None:
-        backoff = min(backoff, self._backoff_max_ns)
-        self._tickets += 1
-        self._waits[key] = (self._tickets, backoff)
-        heapq.heappush(self._heap, (now + backoff, self._tickets, key))
 
 
 class PeerRegistry:

@@ -19,7 +19,8 @@ from tests.commit_graphs import signer
 LIMIT = 65536
 IDS = st.binary(min_size=32, max_size=32)
 NUMBERS = st.integers(0, 2**64 - 1)
-WIRES = st.builds(WireCommit, st.binary(max_size=300), st.binary(max_size=64), st.binary(max_size=96), st.binary(max_size=99))
+PARTS = st.binary(max_size=300)
+WIRES = st.builds(WireCommit, PARTS, PARTS, PARTS, PARTS)
 FRAMES = st.one_of(
     st.builds(Push, NUMBERS, NUMBERS, IDS),
     st.builds(

@@ -15,17 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from knhk_mesh.peer_registry import (
-    DIAL_BACKOFF_MIN_NS,
-    NEVER,
-    REPUTATION_MAX,
-    REPUTATION_RECOVERY_PER_S,
-    PeerInfo,
-    PeerRegistry,
-    PeerRejected,
-    ShuffledPeers,
-    UnknownPeer,
-)
+from knhk_mesh.dialling import DIAL_BACKOFF_MIN_NS
+from knhk_mesh.peer_registry import REPUTATION_RECOVERY_PER_S, PeerRegistry, PeerRejected, UnknownPeer
+from knhk_mesh.selection import NEVER, REPUTATION_MAX, PeerInfo, ShuffledPeers
 
 SECOND = 1_000_000_000
 TIMEOUT = 3 * SECOND
