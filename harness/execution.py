@@ -54,7 +54,7 @@ def lacking(plan: Plan, backend: str) -> tuple[list[str], list[tuple[PlannedFaul
     needed = [one for one in plan.requires if one not in capabilities]
     skips = []
     for planned in plan.faults:
-        wanted = [one for one in capabilities_needed(planned.fault) if one not in capabilities]
+        wanted = [one for one in capabilities_needed(planned) if one not in capabilities]
         if not wanted:
             continue
         if planned.required:

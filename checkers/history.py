@@ -1,0 +1,296 @@
+"""The history: what a run leaves behind, and all that a checker ever sees.  This module owns the format.
+
+JSON lines in UTF-8.  The first line is the header, each further line one event; `kind` says which.  Events are only
+ever appended, and refer to each other by operation, not by line.  A last line that is torn, because the writer was
+killed, is passed over and reported; any other line that cannot be read is an error.  Unknown fields are ignored, so
+an older reader can read a newer history of the same `format`.
+
+header    format      1
+          campaign    its name            seed, backend     which run this is
+          nodes       [{index, agent (hex), region, byzantine}]
+          faulty      f, as the cluster was told
+          objects     [{name, type}]      type: gset, pncounter, orset
+          core        indexes of the correct nodes that must converge after the heal
+          deadline    {total_ns, rounds, interval_ns, reconnect_ns, transfer_ns, exchange_ns,
+                       specification_rounds, inputs}: how long convergence may take, and from what it was computed
+          checks      [{name, options}]
+          faults      [{id, fault, required, what}]
+          capabilities, versions, plan    what the backend can do; who made this; the plan, verbatim
+
+invoke    op          a number of its own for each invocation
+          process     the logical client: sequential, and new after an indefinite outcome
+          node        whom it asked       t, intended       when it did, and when it meant to (ns)
+          object      "" for a digest     action            add, remove, read, increment, decrement, digest
+          value       the argument        symbol            how the plan named it, where it depended on a read
+          final       whether this is one of the last reads, after the heal
+complete  op          of the invocation   t                 when the answer came (ns)
+          outcome     ok; fail: definitely not done; info: nobody knows
+          value       what came back      error             one line, where there is one
+          commit      id (hex) of the commit that a write made
+          visible     ids (hex) of the branch heads that a read was computed from
+fault     fault       its id              stage             injected, observed, lifted, skipped
+          t, note     when, and a line    evidence          how it was seen to bite; "bites" counts
+phase     phase       load, heal, quiesce, final, done      t, note
+node      node        whose event it is   name              started, accepted, committed, proven, ...
+          monotonic, wall   that node's own clocks (ns)     t   when it was recorded, for people only
+          data        committed: {id, prev, deps, operations, accuses}; accepted: {ids}; ...
+
+Only `t` of invoke, complete, fault and phase are on one clock.  Elements are integers or strings, never booleans;
+1 and "1" are two elements.  Values: a digest's is {root, digest}, both hex; a counter's is an integer; a set's is
+
+          {base, add, drop, twice}
+
+the change against an earlier read `base` (its op) of the same object on the same node, or against the empty set if
+base is null; `twice` lists the elements that stood in the reply more than once.  Two thousand reads of fifty thousand
+elements are a hundred million; their changes are what was added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import msgspec
+
+HISTORY_FORMAT = 1
+
+Element = int | str
+ObjectType = Literal["gset", "pncounter", "orset"]
+Outcome = Literal["ok", "fail", "info"]
+
+
+class HistoryError(Exception):
+    """A history that cannot be read: file, line, and what is wrong there."""
+
+
+class NodeEntry(msgspec.Struct, frozen=True):
+    """A node: its number, its agent id in hex, its region, and whether it has a Byzantine seat."""
+
+    index: int
+    agent: str
+    region: str = ""
+    byzantine: bool = False
+
+
+class ObjectEntry(msgspec.Struct, frozen=True):
+    """An object and its type."""
+
+    name: str
+    type: ObjectType
+
+
+class Deadline(msgspec.Struct, frozen=True):
+    """How long convergence may take after the heal, in nanoseconds, and what that was computed from."""
+
+    total_ns: int
+    rounds: int
+    interval_ns: int
+    reconnect_ns: int
+    transfer_ns: int
+    exchange_ns: int
+    specification_rounds: float
+    inputs: dict[str, Any] = {}
+
+
+class CheckEntry(msgspec.Struct, frozen=True):
+    """A checker by name, with its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class FaultEntry(msgspec.Struct, frozen=True):
+    """A fault that the plan holds."""
+
+    id: str
+    fault: str
+    required: bool
+    what: str = ""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="kind"):
+    """The first line; the module's docstring explains every field."""
+
+    format: int = HISTORY_FORMAT
+    campaign: str
+    seed: int
+    backend: str
+    nodes: list[NodeEntry]
+    faulty: int
+    objects: list[ObjectEntry]
+    core: list[int]
+    deadline: Deadline
+    checks: list[CheckEntry]
+    faults: list[FaultEntry] = []
+    capabilities: list[str] = []
+    versions: dict[str, str] = {}
+    plan: dict[str, Any] = {}
+
+
+class Invoke(msgspec.Struct, frozen=True, kw_only=True, tag="invoke", tag_field="kind"):
+    """An operation begins."""
+
+    op: int
+    process: str
+    node: int
+    t: int
+    intended: int
+    object: str
+    action: str
+    value: Any = None
+    symbol: Any = None
+    final: bool = False
+
+
+class Complete(msgspec.Struct, frozen=True, kw_only=True, tag="complete", tag_field="kind"):
+    """An operation ends, or is given up."""
+
+    op: int
+    t: int
+    outcome: Outcome
+    value: Any = None
+    error: str | None = None
+    commit: str | None = None
+    visible: list[str] | None = None
+
+
+class FaultEvent(msgspec.Struct, frozen=True, kw_only=True, tag="fault", tag_field="kind"):
+    """Something became of a fault."""
+
+    fault: str
+    stage: Literal["injected", "observed", "lifted", "skipped"]
+    t: int
+    evidence: dict[str, int | float | str] = {}
+    note: str = ""
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True, tag="phase", tag_field="kind"):
+    """A phase begins."""
+
+    phase: Literal["load", "heal", "quiesce", "final", "done"]
+    t: int
+    note: str = ""
+
+
+class NodeEvent(msgspec.Struct, frozen=True, kw_only=True, tag="node", tag_field="kind"):
+    """A node's own event."""
+
+    node: int
+    name: str
+    monotonic: int
+    wall: int
+    t: int
+    data: dict[str, Any] = {}
+
+
+Event = Invoke | Complete | FaultEvent | Phase | NodeEvent
+
+
+class SetRead(msgspec.Struct, frozen=True):
+    """A set read as the change against an earlier one; elements stand in the order of the reply."""
+
+    base: int | None
+    add: list[Element]
+    drop: list[Element] = []
+    twice: list[Element] = []
+
+
+class History(msgspec.Struct):
+    """A header and its events.  `torn` says that the file ended in the middle of a line."""
+
+    header: Header
+    events: list[Event]
+    torn: str | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_decode_header = msgspec.json.Decoder(Header).decode
+_decode_event = msgspec.json.Decoder(Event).decode
+
+
+class HistoryWriter:
+    """Writes a history to a text stream, a line an event; `flush` when what was written must be seen."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def header(self, header: Header) -> None:
+        """The first line."""
+        self._line(header)
+
+    def append(self, event: Event) -> None:
+        """One more line."""
+        self._line(event)
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._stream.flush()
+
+    def _line(self, value: Header | Event) -> None:
+        self._stream.write(_encoder.encode(value).decode() + "\n")
+
+
+class SetReadEncoder:
+    """Turns the plain lists of set reads into changes.  Remembers one set for each (node, object)."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, str], tuple[int, set[Element]]] = {}
+
+    def encode(self, *, node: int, object: str, op: int, value: list[Element], whole: bool = False) -> SetRead:
+        """The change of `value`, read by `op`, against this node's last read; against nothing if `whole`."""
+        current = set(value)
+        twice: list[Element] = []
+        if len(current) != len(value):
+            seen: set[Element] = set()
+            twice = [one for one in value if one in seen or seen.add(one)]  # type: ignore[func-returns-value]
+        base, before = (None, set()) if whole else self._last.get((node, object), (None, set()))
+        self._last[node, object] = (op, current)
+        fresh = current - before
+        gone = before - current
+        add = [one for one in value if one in fresh] if fresh else []
+        drop = sorted(gone, key=lambda one: (isinstance(one, str), one)) if gone else []
+        return SetRead(base=base, add=list(dict.fromkeys(add)), drop=drop, twice=twice)
+
+
+def as_set_read(value: Any) -> SetRead:
+    """The SetRead in an ok read's value, as recorded or as decoded from a file.  Raises HistoryError."""
+    if isinstance(value, SetRead):
+        return value
+    try:
+        return msgspec.convert(value, SetRead)
+    except msgspec.ValidationError as error:
+        raise HistoryError(f"a set read's value: {error}") from None
+
+
+def read_history(path: Path) -> History:
+    """The history in a file.  Raises HistoryError for what cannot be read, OSError where there is no file."""
+    with path.open("rb") as stream:
+        lines = _numbered(stream.read())
+    number, first, _ = next(lines, (1, b"", True))
+    try:
+        header = _decode_header(first)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise HistoryError(f"{path.name}: line {number}: is no header: {error}") from None
+    if header.format != HISTORY_FORMAT:
+        raise HistoryError(f"{path.name}: line {number}: format {header.format}, this reader knows {HISTORY_FORMAT}")
+    events: list[Event] = []
+    torn = None
+    for number, line, whole in lines:
+        try:
+            events.append(_decode_event(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if whole:
+                raise HistoryError(f"{path.name}: line {number}: {error}") from None
+            torn = f"{path.name}: line {number} is torn and was passed over"
+    return History(header=header, events=events, torn=torn)
+
+
+def _numbered(data: bytes) -> Iterator[tuple[int, bytes, bool]]:
+    """(number from 1, line, whether it ends in a newline) of each line."""
+    lines = data.split(b"\n")
+    last = lines.pop()
+    for number, line in enumerate(lines, 1):
+        yield number, line, True
+    if last:
+        yield len(lines) + 1, last, False

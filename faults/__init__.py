@@ -1,0 +1,1 @@
+"""Faults as data, and how they are drawn, scheduled and decided: see `vocabulary`, `grudges`, `schedule`, `link`."""

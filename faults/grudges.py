@@ -1,0 +1,116 @@
+"""Grudges: which nodes do not hear which others, as the directed links to cut.
+
+Pure functions of the node list and a random stream, which shuffles it: who is cut off is the seed's choice, the
+shape is not.  The names are Jepsen's (`jepsen/nemesis.clj`).
+
+    halves              a b | c d          two sides of n // 2 and the rest
+    isolate-one         a | b c d          one node alone
+    majority-minority   a b c | d e        the largest minority, and the rest
+    bridge              a b - c - d e      two sides that only the bridge sees both of
+    ring                a-b-c-d-e-a        each node sees its two neighbours
+    majorities-ring                        each sees a majority, no two the same one
+    one-way             a b -> c d         one side is heard, and hears nothing
+    random                                 each link is cut or not, by the toss of a coin, in each direction
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+
+Links = tuple[tuple[int, int], ...]
+Grudge = Callable[[Sequence[int], Random], Links]
+
+
+def _both_ways(one: Iterable[int], other: Iterable[int]) -> set[tuple[int, int]]:
+    others = list(other)
+    return {pair for a in one for b in others for pair in ((a, b), (b, a))}
+
+
+def _shuffled(nodes: Sequence[int], random: Random) -> list[int]:
+    order = sorted(nodes)
+    random.shuffle(order)
+    return order
+
+
+def _sorted(links: Iterable[tuple[int, int]]) -> Links:
+    return tuple(sorted(links))
+
+
+def groups(parts: Sequence[Sequence[int]]) -> Links:
+    """Cut every link between two different groups; a node in no group keeps all its links."""
+    return _sorted(pair for i, one in enumerate(parts) for other in parts[i + 1 :] for pair in _both_ways(one, other))
+
+
+def halves(nodes: Sequence[int], random: Random) -> Links:
+    """Two sides, as equal as can be."""
+    order = _shuffled(nodes, random)
+    return groups([order[: len(order) // 2], order[len(order) // 2 :]])
+
+
+def isolate_one(nodes: Sequence[int], random: Random) -> Links:
+    """One node against all others."""
+    order = _shuffled(nodes, random)
+    return groups([order[:1], order[1:]])
+
+
+def majority_minority(nodes: Sequence[int], random: Random) -> Links:
+    """The largest minority, (n - 1) // 2, against the rest."""
+    order = _shuffled(nodes, random)
+    return groups([order[: (len(order) - 1) // 2], order[(len(order) - 1) // 2 :]])
+
+
+def bridge(nodes: Sequence[int], random: Random) -> Links:
+    """Two sides cut from each other, and one node that keeps its links to both."""
+    order = _shuffled(nodes, random)[1:]
+    return groups([order[: len(order) // 2], order[len(order) // 2 :]])
+
+
+def ring(nodes: Sequence[int], random: Random) -> Links:
+    """Each node hears only its two neighbours in a circle."""
+    return _seen_in_circle(_shuffled(nodes, random), 1)
+
+
+def majorities_ring(nodes: Sequence[int], random: Random) -> Links:
+    """Each node sees, with itself, the smallest odd majority, centred on it in a circle: no two the same one.
+
+    The relation is symmetric, so it can be cut link by link.  For n = 3 and below nothing would be cut.
+    """
+    reach = (len(nodes) // 2 + 1) // 2
+    return _seen_in_circle(_shuffled(nodes, random), reach)
+
+
+def _seen_in_circle(order: list[int], reach: int) -> Links:
+    count = len(order)
+    return _sorted(
+        (order[i], order[j])
+        for i in range(count)
+        for j in range(count)
+        if i != j and min((i - j) % count, (j - i) % count) > reach
+    )
+
+
+def one_way(nodes: Sequence[int], random: Random) -> Links:
+    """Frames from one half to the other are lost; those back arrive."""
+    order = _shuffled(nodes, random)
+    half = len(order) // 2
+    return _sorted((a, b) for a in order[:half] for b in order[half:])
+
+
+def random_grudge(nodes: Sequence[int], random: Random) -> Links:
+    """Each directed link is cut with probability one half."""
+    order = sorted(nodes)
+    return _sorted((a, b) for a in order for b in order if a != b and random.random() < 0.5)
+
+
+GRUDGES: dict[str, Grudge] = {
+    "bridge": bridge,
+    "halves": halves,
+    "isolate-one": isolate_one,
+    "majorities-ring": majorities_ring,
+    "majority-minority": majority_minority,
+    "one-way": one_way,
+    "random": random_grudge,
+    "ring": ring,
+}
+"""The shapes by the names that campaigns use."""
