@@ -39,7 +39,7 @@ class Delivery(NamedTuple):
 class _Shape:
     """One Link fault on one link, with its streams and its counts."""
 
-    __slots__ = ("counts", "latency", "_link", "_random_of", "_free_at", "_draws")
+    __slots__ = ("_draws", "_free_at", "_link", "_random_of", "counts", "latency")
 
     def __init__(self, link: Link, seed: int, source: int, target: int, fault: str) -> None:
         self.counts: dict[str, int] = {}
@@ -90,7 +90,19 @@ class _Shape:
 class LinkPolicy:
     """The directed link from `source` to `target`; `base` is what it ordinarily does."""
 
-    __slots__ = ("_base", "_base_latency", "_cuts", "_jitter", "_last", "_past", "_plain", "_seed", "_shapes", "_source", "_target")
+    __slots__ = (
+        "_base",
+        "_base_latency",
+        "_cuts",
+        "_jitter",
+        "_last",
+        "_past",
+        "_plain",
+        "_seed",
+        "_shapes",
+        "_source",
+        "_target",
+    )
 
     def __init__(self, source: int, target: int, *, seed: int, base: Link) -> None:
         self._source = source

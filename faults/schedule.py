@@ -169,7 +169,7 @@ def _check_timing(spec: FaultSpec, place: str, nodes: int, load_ns: int) -> None
             raise FaultError(f"{place}.{field}", message)
 
     require(spec.start_s is None or spec.after is None, "after", "stands beside start_s: a fault has one beginning")
-    require(spec.start_s is None or 0 <= spec.start_s, "start_s", "is negative")
+    require(spec.start_s is None or spec.start_s >= 0, "start_s", "is negative")
     require(spec.duration_s is None or spec.duration_s > 0, "duration_s", "is not above 0")
     require(1 <= spec.times <= TIMES_MAX, "times", f"is not in 1 .. {TIMES_MAX}")
     require(spec.jitter_s >= 0, "jitter_s", "is negative")
@@ -194,9 +194,7 @@ def _start(spec: FaultSpec, repeat: int, random: Random) -> At | Trigger:
     return At(int(((spec.start_s or 0.0) + repeat * (spec.every_s or 0.0) + shift) * SECOND))
 
 
-def _fault(
-    spec: FaultSpec, place: str, nodes: int, regions: Sequence[str], random: Random
-) -> tuple[Fault, str]:
+def _fault(spec: FaultSpec, place: str, nodes: int, regions: Sequence[str], random: Random) -> tuple[Fault, str]:
     match spec:
         case CutSpec():
             links, where = _links(spec, place, nodes, regions, random)
@@ -222,7 +220,9 @@ def _fault(
             return Byzantine(nodes=chosen, strategy=strategy), f"{where} lies: {strategy}"
 
 
-def _nodes(spec: PauseSpec | KillSpec | SkewSpec | ByzantineSpec, place: str, nodes: int, random: Random) -> tuple[int, ...]:
+def _nodes(
+    spec: PauseSpec | KillSpec | SkewSpec | ByzantineSpec, place: str, nodes: int, random: Random
+) -> tuple[int, ...]:
     if (spec.nodes is None) == (spec.pick is None):
         raise FaultError(f"{place}.nodes", "name nodes, or say how many to pick: exactly one of the two")
     if spec.nodes is not None:
@@ -274,9 +274,7 @@ def _between(pair: tuple[str, str], place: str, regions: Sequence[str]) -> Links
     one, other = pair
     wanted = {(one, other), (other, one)}
     count = len(regions)
-    return tuple(
-        (a, b) for a in range(count) for b in range(count) if a != b and (regions[a], regions[b]) in wanted
-    )
+    return tuple((a, b) for a in range(count) for b in range(count) if a != b and (regions[a], regions[b]) in wanted)
 
 
 def _check_known(named: Iterable[int], place: str, nodes: int) -> None:

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 
 import msgspec
+
 from checkers.compose import check
 from checkers.history import History
 from checkers.verdict import Verdict
 from faults.vocabulary import PlannedFault, capabilities_needed
-
 from harness.campaign import Expect
 from harness.plan import Plan
 from harness.recorder import Recorder

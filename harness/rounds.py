@@ -135,7 +135,9 @@ def _choose(generator: np.random.Generator, trials: int, nodes: int, fanout: int
     own = np.arange(nodes)[None, :, None]
     if nodes <= EXACT_CHOICE_NODES_MAX:
         keys = generator.random((trials, nodes, nodes - 1))
-        others = np.argpartition(keys, fanout - 1, axis=2)[:, :, :fanout] if fanout < nodes - 1 else keys.argsort(axis=2)
+        others = (
+            np.argpartition(keys, fanout - 1, axis=2)[:, :, :fanout] if fanout < nodes - 1 else keys.argsort(axis=2)
+        )
     else:
         others = generator.integers(0, nodes - 1, size=(trials, nodes, fanout))
     return np.asarray(others + (others >= own), dtype=np.int64)

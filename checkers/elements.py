@@ -1,0 +1,98 @@
+"""What was done to each element of a set, and what the set reads show: shared by `set_full` and `durability`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from checkers.history import Element, HistoryError, SetRead, as_set_read
+from checkers.pairing import Operation
+
+FOREVER = 1 << 62
+"""The completion time of an operation that may still happen."""
+
+
+class Change(NamedTuple):
+    """One add or remove of one element that did or may have happened.
+
+    `begun` and `ended` bound when it took effect (ns); `ended` is FOREVER if it is indefinite.
+    """
+
+    node: int
+    begun: int
+    ended: int
+    acknowledged: bool
+    event: int
+
+
+class Elements:
+    """Every add and remove of one object's elements; those that failed are kept apart."""
+
+    def __init__(self) -> None:
+        self.adds: dict[Element, list[Change]] = {}
+        self.removes: dict[Element, list[Change]] = {}
+        self.failed_adds: dict[Element, int] = {}
+        self.begun_adds: set[Element] = set()
+        self.begun_removes: set[Element] = set()
+
+    def begin(self, action: str, element: Element) -> None:
+        """An add or remove was invoked."""
+        (self.begun_adds if action == "add" else self.begun_removes).add(element)
+
+    def end(self, operation: Operation) -> None:
+        """An add or remove was completed."""
+        invoke, complete = operation.invoke, operation.complete
+        element: Element = invoke.value
+        if complete.outcome == "fail":
+            if invoke.action == "add":
+                self.failed_adds[element] = operation.completed_at
+            return
+        acknowledged = complete.outcome == "ok"
+        ended = complete.t if acknowledged else FOREVER
+        change = Change(invoke.node, invoke.t, ended, acknowledged, operation.completed_at)
+        (self.adds if invoke.action == "add" else self.removes).setdefault(element, []).append(change)
+
+    def abandon(self, action: str, node: int, t: int, element: Element, event: int) -> None:
+        """An add or remove was never completed, so it may have happened."""
+        change = Change(node, t, FOREVER, False, event)
+        (self.adds if action == "add" else self.removes).setdefault(element, []).append(change)
+
+    def protected(self, element: Element, add: Change) -> bool:
+        """Whether no remove can have taken this add away: a remove takes only what its node had seen when it
+        happened, so it must have been over before the add began."""
+        return all(remove.ended < add.begun for remove in self.removes.get(element, ()))
+
+
+class SetState:
+    """The set that one node last showed of one object, followed through its reads."""
+
+    __slots__ = ("last_event", "last_invoked", "members", "op")
+
+    def __init__(self) -> None:
+        self.op: int | None = None
+        self.members: set[Element] = set()
+        self.last_invoked = -1
+        self.last_event = -1
+
+    def follow(self, operation: Operation) -> SetRead:
+        """Take in an ok read; returns what it says, with `add` and `drop` against the read before.
+
+        Raises HistoryError for a change against a read that is not this node's last.
+        """
+        change = as_set_read(operation.complete.value)
+        if change.base is None:
+            shown = set(change.add)
+            gone = self.members - shown
+            fresh = [one for one in change.add if one not in self.members] if self.members else change.add
+            change = SetRead(base=None, add=fresh, drop=sorted(gone, key=str) if gone else [], twice=change.twice)
+            self.members = shown
+        elif change.base != self.op:
+            raise HistoryError(
+                f"op {operation.invoke.op} is a change against op {change.base}, not this node's last read"
+            )
+        else:
+            self.members.difference_update(change.drop)
+            self.members.update(change.add)
+        self.op = operation.invoke.op
+        self.last_invoked = operation.invoke.t
+        self.last_event = operation.completed_at
+        return change

@@ -1,0 +1,187 @@
+"""set_full: what became of every element of a set, on every node.
+
+Decides, for each element that was added to a gset or an orset, whether it is stable, lost, or never read, and how long
+each node showed a stale set.  The idea and the words are those of `jepsen.checker/set-full`; its known weaknesses
+are mended: outcomes are per node and not only per history, an element that nobody added is a phantom, every duplicate
+counts, an add that failed must stay invisible, and staleness is kept in nanoseconds.
+
+An element is *known* from the first moment at which its add was acknowledged or a read that shows it was answered.
+Node N is *stale* about it by the time from then to the invocation of N's last read that still lacked it.
+
+Anomalies. `lost`: known, and absent from a core node's final read, or shown by a node and absent from a later read of
+it, though no remove that was ever begun can explain it. `phantom`: shown before anybody had begun to add it.
+`duplicate`: more than once in one read. `failed-but-visible`: shown though every add of it had failed.
+
+Soundness. A remove that was begun (ok or indefinite) before a read was answered excuses an element's vanishing; an add
+is held against the final reads only if no remove of that element can have come after it (`Elements.protected`).  A
+node that lost its disk starts over; what is then absent *everywhere*, and was added through such a node, went with
+the disk, and is counted as excused, not lost.
+
+Complexity: O(1) for each change of each node's set, so a read costs what it changed, not what it shows.  Cannot see:
+an element that a node loses and regains between two of its reads; which of two concurrent adds of one element a read
+shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from checkers.availability import percentiles_ms
+from checkers.elements import Elements, SetState
+from checkers.history import Element, Event, Header, Invoke
+from checkers.pairing import Operation, Pairing, Wipes
+from checkers.verdict import Anomaly, CheckResult, result
+
+NAME = "set_full"
+WORST_SHOWN = 5
+
+
+class _Object:
+    """What is known about one set."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.elements = Elements()
+        self.known: dict[Element, int] = {}
+        self.states: dict[int, SetState] = {}
+        self.final: dict[int, int] = {}  # node -> the event of its final read
+        self.ever_shown: set[Element] = set()
+
+
+class SetFull:
+    """Option: `objects`, the names of the sets to judge (default: all)."""
+
+    def __init__(self, header: Header, *, objects: list[str] | None = None) -> None:
+        sets = {entry.name: _Object(entry.type) for entry in header.objects if entry.type in ("gset", "orset")}
+        for name in objects or ():
+            if name not in sets:
+                raise ValueError(f'checker {NAME}: objects: no set called "{name}"')
+        self._objects = {name: sets[name] for name in sets if objects is None or name in objects}
+        self._core = header.core
+        self._pairing = Pairing()
+        self._wipes = Wipes()
+        self._restarted: set[tuple[int, str]] = set()
+        self._anomalies: list[Anomaly] = []
+        self._staleness: dict[int, list[int]] = {}
+        self._worst: list[tuple[int, int, str, Element]] = []
+        self._reads = 0
+
+    def on_event(self, index: int, event: Event) -> Anomaly | None:
+        """Phantoms, duplicates, and elements that vanish are certain at once."""
+        for node in self._wipes.on_event(event):
+            self._restarted.update((node, name) for name in self._objects)
+        operation = self._pairing.on_event(index, event)
+        if type(event) is Invoke and event.object in self._objects and event.action in ("add", "remove"):
+            self._objects[event.object].elements.begin(event.action, event.value)
+        if operation is None or operation.invoke.object not in self._objects:
+            return None
+        found = self._objects[operation.invoke.object]
+        if operation.invoke.action != "read":
+            found.elements.end(operation)
+            if operation.invoke.action == "add" and operation.complete.outcome == "ok":
+                found.known.setdefault(operation.invoke.value, operation.complete.t)
+            return None
+        return self._on_read(found, operation) if operation.complete.outcome == "ok" else None
+
+    def _on_read(self, found: _Object, operation: Operation) -> Anomaly | None:
+        self._reads += 1
+        node, name = operation.invoke.node, operation.invoke.object
+        state = found.states.get(node)
+        if state is None:
+            state = found.states[node] = SetState()
+        before_event, before_invoked = state.last_event, state.last_invoked
+        first = len(self._anomalies)
+        change = state.follow(operation)
+        if operation.invoke.final:
+            found.final[node] = operation.completed_at
+        restarted = (node, name) in self._restarted
+        self._restarted.discard((node, name))
+        for element in change.twice:
+            self._found(
+                "duplicate", name, element, f"stands more than once in a read of node {node}", [operation.completed_at]
+            )
+        for element in change.drop:
+            if not restarted and element not in found.elements.begun_removes:
+                said = f"was shown by node {node} and then was not, though nobody removed it"
+                self._found("lost", name, element, said, [before_event, operation.completed_at])
+        self._appear(found, operation, change.add, before_invoked)
+        return self._anomalies[first] if len(self._anomalies) > first else None
+
+    def _appear(self, found: _Object, operation: Operation, fresh: list[Element], before_invoked: int) -> None:
+        """`fresh` are shown by this read and were not by this node's read before, invoked at `before_invoked`."""
+        node, now = operation.invoke.node, operation.complete.t
+        known, begun, shown = found.known, found.elements.begun_adds, found.ever_shown
+        staleness = self._staleness.setdefault(node, [])
+        for element in fresh:
+            since = known.get(element)
+            if since is None:
+                known[element] = now
+                if element not in begun:
+                    said = f"is shown by node {node} though nobody had begun to add it"
+                    self._found("phantom", operation.invoke.object, element, said, [operation.completed_at])
+            elif before_invoked > since:
+                self._stale(node, before_invoked - since, operation.invoke.object, element, staleness)
+            else:
+                staleness.append(0)
+        shown.update(fresh)
+
+    def _stale(self, node: int, by_ns: int, name: str, element: Element, staleness: list[int]) -> None:
+        staleness.append(by_ns)
+        if len(self._worst) < WORST_SHOWN or by_ns > self._worst[-1][0]:
+            self._worst = sorted([*self._worst, (by_ns, node, name, element)], key=lambda one: -one[0])[:WORST_SHOWN]
+
+    def _found(self, kind: str, name: str, element: Element, said: str, events: list[int], **data: Any) -> None:
+        self._anomalies.append(
+            Anomaly(kind, f"{name}: element {element!r} {said}", events, {"object": name, "element": element, **data})
+        )
+
+    def final(self) -> CheckResult:
+        """What became of each element; unknown where a core node's final read is missing or no set was read."""
+        unknown: list[str] = []
+        figures: dict[str, Any] = {"reads": self._reads}
+        for index, invoke in self._pairing.open.values():
+            if invoke.object in self._objects and invoke.action in ("add", "remove"):
+                self._objects[invoke.object].elements.abandon(invoke.action, invoke.node, invoke.t, invoke.value, index)
+        for name, found in self._objects.items():
+            missing = [node for node in self._core if node not in found.final]
+            if missing:
+                unknown.append(f"{name}: no final read of core nodes {missing}")
+            if not found.elements.adds:
+                unknown.append(f"{name}: nothing was ever added")
+            figures[name] = self._conclude(name, found)
+        for node, values in sorted(self._staleness.items()):
+            figures.setdefault("stale_by_node", {})[node] = percentiles_ms("stale", values)
+        everything = [value for values in self._staleness.values() for value in values]
+        figures.update(percentiles_ms("stale", everything))
+        if self._worst:
+            figures["stalest"] = [
+                {"element": element, "object": name, "node": node, "ms": by_ns / 1e6}
+                for by_ns, node, name, element in self._worst
+            ]
+        return result(NAME, self._anomalies, unknown=unknown, figures=figures)
+
+    def _conclude(self, name: str, found: _Object) -> dict[str, Any]:
+        elements = found.elements
+        for element, event in elements.failed_adds.items():
+            if element in found.ever_shown and element not in elements.adds:
+                self._found("failed-but-visible", name, element, "is shown though every add of it failed", [event])
+        finals = {node: found.states[node].members for node in self._core if node in found.final}
+        counts = {"elements": len(elements.adds), "stable": 0, "lost": 0, "never_read": 0, "excused_by_wipe": 0}
+        for element, adds in elements.adds.items():
+            acknowledged = [add for add in adds if add.acknowledged and elements.protected(element, add)]
+            vouched = acknowledged or (adds if found.kind == "gset" and element in found.ever_shown else [])
+            lacking = [node for node, members in finals.items() if element not in members]
+            if not lacking:
+                counts["stable"] += bool(finals)
+            elif (
+                vouched and len(lacking) == len(finals) and all(self._wipes.after(add.node, add.begun) for add in adds)
+            ):
+                counts["excused_by_wipe"] += 1
+            elif vouched:
+                counts["lost"] += 1
+                said = f"is absent from the final reads of nodes {lacking}, and no remove explains it"
+                events = [*(add.event for add in vouched), *(found.final[node] for node in lacking)]
+                self._found("lost", name, element, said, events, nodes=lacking)
+            if element not in found.ever_shown:
+                counts["never_read"] += 1
+        return counts
