@@ -38,19 +38,21 @@ class Recorder:
         if self._writer is not None:
             self._writer.header(header)
         self._sets = SetReadEncoder()
-        self._reads: dict[int, tuple[int, str]] = {}
+        self._reads: dict[int, Invoke] = {}
         self._set_objects = {entry.name for entry in header.objects if entry.type in ("gset", "orset")}
 
     def record(self, event: Event) -> None:
         """Append `event`; a set read's value is a plain list here and is stored as a change."""
         if isinstance(event, Invoke):
             if event.action == "read" and event.object in self._set_objects:
-                self._reads[event.op] = (event.node, event.object)
+                self._reads[event.op] = event
         elif isinstance(event, Complete):
             read = self._reads.pop(event.op, None)
             if read is not None and event.outcome == "ok" and isinstance(event.value, list):
-                node, name = read
-                change = self._sets.encode(node=node, object=name, op=event.op, value=event.value)
+                # Final reads stand whole, so that a person can read them, and doubt them, as they are.
+                change = self._sets.encode(
+                    node=read.node, object=read.object, op=event.op, value=event.value, whole=read.final
+                )
                 event = Complete(
                     op=event.op,
                     t=event.t,
