@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from checkers.availability import Availability
 from checkers.convergence import Convergence
 from checkers.counter import Counter
+from checkers.crashes import Crashes
 from checkers.durability import Durability
 from checkers.exposure import Exposure
 from checkers.history import Complete, Event, Header, History, Phase
@@ -36,6 +37,7 @@ CHECKERS: dict[str, Callable[..., Checker]] = {
     "availability": Availability,
     "convergence": Convergence,
     "counter": Counter,
+    "crashes": Crashes,
     "durability": Durability,
     "exposure": Exposure,
     "set_full": SetFull,

@@ -10,7 +10,6 @@ from checkers.compose import CHECKERS
 from checkers.history import CheckEntry, Deadline, ObjectEntry
 from faults.schedule import FaultError, compile_faults
 from faults.vocabulary import Byzantine, Kill, PlannedFault
-
 from harness.campaign import LOAD_S_MAX, NODES_MAX, OPERATIONS_MAX, Campaign, CheckSpec, WorkloadSpec
 from harness.errors import BadInput
 from harness.plan import Plan, PlannedCluster, PlannedOperation, fault_nodes
@@ -223,7 +222,7 @@ def _operations(
 
 def _checks(campaign: Campaign, source: str) -> tuple[CheckEntry, ...]:
     types = {spec.type for spec in campaign.workloads}
-    usual = ["convergence", "durability", "availability", "exposure"]
+    usual = ["crashes", "convergence", "durability", "availability", "exposure"]
     usual += ["set_full"] if types & {"gset", "orset"} else []
     usual += ["counter"] if "pncounter" in types else []
     asked = campaign.checks

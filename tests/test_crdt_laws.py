@@ -37,6 +37,8 @@ def dot(number: int) -> Dot:
 
 
 ELEMENTS = st.sampled_from([0, -7, 2**63 - 1, "", "a", "\u00e9", "\U0001f980"])
+# So few that one element is added, seen and removed by several replicas in most runs: that is where sets go wrong.
+FEW_ELEMENTS = st.sampled_from([0, "a"])
 AMOUNTS = st.integers(1, 3) | st.just(2**53)
 DOTS = st.integers(0, 11).map(dot)
 COUNTS = st.tuples(st.sampled_from(PNCounter.ACTIONS), AMOUNTS)
@@ -44,7 +46,7 @@ COUNTS = st.tuples(st.sampled_from(PNCounter.ACTIONS), AMOUNTS)
 REQUESTS: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
     "gset": st.tuples(st.just("add"), ELEMENTS),
     "pncounter": COUNTS,
-    "orset": st.tuples(st.sampled_from(ORSet.ACTIONS), ELEMENTS),
+    "orset": st.tuples(st.sampled_from(ORSet.ACTIONS), FEW_ELEMENTS | ELEMENTS),
 }
 FORGED: dict[str, st.SearchStrategy[tuple[str, Any]]] = {
     "gset": REQUESTS["gset"],

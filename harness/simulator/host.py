@@ -1,18 +1,20 @@
 """A simulated machine with one node on it: its clock, its disk, its process, and what faults do to them.
 
 The host is the node's shell: it carries out effects and calls the node back.  A paused host takes everything in
-and does nothing until it is resumed; a dead one refuses requests and lets frames fall.
+and does nothing until it is resumed; a dead one refuses requests and lets frames fall.  A node that raises has crashed:
+it is dead from then on, the history says so, and the run goes on without it.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from faults.streams import stream
-
 from harness.backend import NodeObserver
 from harness.simulator.disk import Disk
 from harness.simulator.loop import Loop
@@ -81,10 +83,14 @@ class Host:
         self._boots += 1
         random: Random = stream(self._seed, "node", self.number, self._boots)
         records = self.disk.read()
-        self.node = Node(
-            self._config, self._signer, random=random, ticks=self._ticks, opener=self._opener, records=records
-        )
-        self._carry_out(self.node.start(self.instant()))
+        try:
+            self.node = Node(
+                self._config, self._signer, random=random, ticks=self._ticks, opener=self._opener, records=records
+            )
+        except Exception as error:
+            self._crashed(error)
+            return
+        self._carry_out(self._ask(self.node.start))
 
     def kill(self, fate: str) -> int:
         """End the process at once; returns the number of journal records that its disk lost."""
@@ -97,6 +103,21 @@ class Host:
         for done in broken.values():
             done(None)
         return self.disk.crash(fate)
+
+    def _ask(self, call: Callable[..., list[Effect]], *arguments: Any) -> list[Effect]:
+        """Call the node.  What it raises ends its process and nothing else: a crash of the subject is a finding."""
+        try:
+            return call(self.instant(), *arguments)
+        except Exception as error:
+            self._crashed(error)
+            return []
+
+    def _crashed(self, error: Exception) -> None:
+        now = self.instant()
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno} in {where.name})"
+        self.kill("keep")
+        self._observer(self.number, "crashed", now.monotonic, now.wall, {"error": said})
 
     def resume(self) -> None:
         """End a pause; what came meanwhile is taken in, in order."""
@@ -114,9 +135,7 @@ class Host:
             self.deferred += 1
             self._waiting.append((self.deliver, (sender, frame)))
         else:
-            effects = node.receive(self.instant(), sender, frame)
-            if effects:
-                self._carry_out(effects)
+            self._carry_out(self._ask(node.receive, sender, frame))
 
     def request(self, what: Request, done: Callable[[Result | None], None]) -> bool:
         """A client's request arrives; False if the connection is refused.  `done(None)` if the process dies."""
@@ -134,7 +153,7 @@ class Host:
             self.deferred += 1
             self._waiting.append((self._submit, (number, what)))
         elif self.node is not None and number in self._requests:
-            self._carry_out(self.node.submit(self.instant(), number, what))
+            self._carry_out(self._ask(self.node.submit, number, what))
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -173,7 +192,7 @@ class Host:
             self._waiting.append((self._fire, (boot, timer, at)))
             return
         del self._timers[timer]
-        self._carry_out(self.node.timer(self.instant(), timer))
+        self._carry_out(self._ask(self.node.timer, timer))
 
     def _persist(self, effect: Persist) -> None:
         at, mark = self.disk.write(self._loop.now, effect.records)
@@ -189,6 +208,4 @@ class Host:
             self._waiting.append((self._synced, (boot, token, mark)))
             return
         self.disk.synced(mark)
-        effects = self.node.persisted(self.instant(), token)
-        if effects:
-            self._carry_out(effects)
+        self._carry_out(self._ask(self.node.persisted, token))
