@@ -5,7 +5,8 @@ measured from the *intended* start, so that a client which had to wait for its t
 omission; Tene, "How not to measure latency").  Outcomes are told apart by whether a fault was in force when the
 operation was invoked.
 
-Complexity: O(1) an event, O(n log n) in the end.  Cannot see: operations that were queued and never begun.
+Complexity: O(1) an event, O(n log n) in the end.  Cannot see: operations that were queued and never
+begun, or were still in flight when the history ends.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Availability:
         operations_min: int = 1,
     ) -> None:
         self._budget = {"ok_min": ok_min, "info_max": info_max, "calm_ok_min": calm_ok_min}
+        for option, share in self._budget.items():
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"checker {NAME}: {option}: {share} is no share, 0 to 1")
         self._operations_min = operations_min
         self._pairing = Pairing()
         self._in_force: set[str] = set()
@@ -99,7 +103,9 @@ class Availability:
             for key, limit in self._budget.items()
             if (shares[key] > limit if key.endswith("max") else shares[key] < limit)
         ]
-        return result(NAME, anomalies, figures=figures)
+        unknown = ["no operation began in calm, calm_ok_min cannot be judged"]
+        blind = not calm and self._budget["calm_ok_min"] > 0
+        return result(NAME, anomalies, unknown=unknown if blind else [], figures=figures)
 
 
 def percentiles_ms(name: str, values_ns: list[int]) -> dict[str, float]:

@@ -46,10 +46,15 @@ CHECKERS: dict[str, Callable[..., Checker]] = {
 
 
 class Judge:
-    """The checkers of one run, event by event.  Raises ValueError for a checker or option that nobody knows."""
+    """The checkers of one run, event by event.
+
+    Raises ValueError, one line, for a checker or option that nobody knows, and for a checker that is listed twice.
+    """
 
     def __init__(self, header: Header, *, names: Sequence[str] | None = None) -> None:
         options = {entry.name: entry.options for entry in header.checks}
+        if len(options) < len(header.checks):
+            raise ValueError("a checker is listed twice: " + ", ".join(entry.name for entry in header.checks))
         self._checkers: dict[str, Checker] = {}
         self._crashed: dict[str, str] = {}
         self._finished = False

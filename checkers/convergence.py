@@ -56,7 +56,7 @@ class Convergence:
         node, index = operation.invoke.node, operation.completed_at
         root, digest = operation.complete.value["root"], operation.complete.value["digest"]
         self._digests += 1
-        if operation.invoke.final:
+        if operation.invoke.final and node in self._core:
             self._final[node] = (root, digest, index)
         if self._healed_at is not None and node in self._core:
             self._follow(node, root, operation.complete.t)
@@ -88,7 +88,7 @@ class Convergence:
         missing = [node for node in self._core if node not in self._final]
         if missing:
             unknown.append(f"no final digest of core nodes {missing}")
-        elif len({(root, digest) for root, digest, _ in self._final.values()}) > 1:
+        if len({(root, digest) for root, digest, _ in self._final.values()}) > 1:
             anomalies.append(self._diverged())
         if self._healed_at is None:
             unknown.append("the run never came to its heal")

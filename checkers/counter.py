@@ -10,7 +10,8 @@ where *own* are those that N acknowledged before b, and counts from zero again o
 interval of `jepsen.checker/counter`, for decrements too, and for a counter that is eventually consistent.
 
 The final reads must be there for every core node, be equal (`unequal-final`), and lie within what was acknowledged,
-plus or minus what is indefinite (`out-of-bounds`); what a node acknowledged before its disk was wiped is indefinite.
+plus or minus what is indefinite (`out-of-bounds`); what a node acknowledged before its disk was wiped is indefinite,
+and so is what a node outside the core acknowledged, since it may stay cut off.
 
 Complexity: O(1) an event.  Cannot see: errors that cancel out within the interval; a wrong order of operations, since
 counting commutes.
@@ -56,8 +57,9 @@ class Counter:
         self._counters = {name: _Counter() for name in counters if objects is None or name in objects}
         self._core = header.core
         self._pairing = Pairing()
-        self._wipes = Wipes()
+        self._wipes = Wipes(header)
         self._anomalies: list[Anomaly] = []
+        self._suspected: list[tuple[int, int, int, Anomaly]] = []  # node, and between which times
 
     def on_event(self, index: int, event: Event) -> Anomaly | None:
         """A read outside its interval is certain at once."""
@@ -93,8 +95,9 @@ class Counter:
             counter.begun_up -= invoke.value if up else 0
             counter.begun_down -= 0 if up else invoke.value
         elif outcome == "ok":
-            own_of = counter.own_up if up else counter.own_down
-            own_of[invoke.node] = own_of.get(invoke.node, 0) + invoke.value
+            if not self._wipes.after(invoke.node, invoke.t):
+                own_of = counter.own_up if up else counter.own_down
+                own_of[invoke.node] = own_of.get(invoke.node, 0) + invoke.value
             counter.acknowledged.append(_Acknowledged(invoke.node, invoke.t, invoke.value if up else -invoke.value))
         return None
 
@@ -111,8 +114,12 @@ class Counter:
             "out-of-bounds",
             said,
             [operation.invoked_at, operation.completed_at],
-            {"value": value, "bounds": [lower, upper]},
+            {"object": invoke.object, "nodes": [invoke.node], "value": value, "bounds": [lower, upper]},
         )
+        if -counter.begun_down <= value <= counter.begun_up:
+            # It is only behind itself, which a wipe in the meantime would explain; that may be told of later.
+            self._suspected.append((invoke.node, invoke.t, operation.complete.t, anomaly))
+            return None if self._wipes.pending() else anomaly
         self._anomalies.append(anomaly)
         return anomaly
 
@@ -127,12 +134,19 @@ class Counter:
             if not counter.acknowledged:
                 unknown.append(f"{name}: nothing was ever counted")
             figures[name] = self._conclude(name, counter)
+        self._anomalies += [
+            anomaly for node, since, until, anomaly in self._suspected if not self._wipes.within(node, since, until)
+        ]
         if not self._counters:
             unknown.append("there is no counter to judge")
         return result(NAME, self._anomalies, unknown=unknown, figures=figures)
 
     def _conclude(self, name: str, counter: _Counter) -> dict[str, object]:
-        certain = [one.amount for one in counter.acknowledged if not self._wipes.after(one.node, one.begun)]
+        certain = [
+            one.amount
+            for one in counter.acknowledged
+            if one.node in self._core and not self._wipes.after(one.node, one.begun)
+        ]
         up = sum(amount for amount in certain if amount > 0)
         down = -sum(amount for amount in certain if amount < 0)
         lower, upper = up - counter.begun_down, counter.begun_up - down
@@ -141,11 +155,11 @@ class Counter:
         values = {node: value for node, (value, _) in finals.items()}
         if len(set(values.values())) > 1:
             said = f"{name}: core nodes end with different values {values}"
-            self._anomalies.append(Anomaly("unequal-final", said, events, {"values": values}))
+            ends: dict[str, object] = {"object": name, "nodes": list(values), "values": list(values.values())}
+            self._anomalies.append(Anomaly("unequal-final", said, events, ends))
         for node, (value, event) in finals.items():
             if not lower <= value <= upper:
                 said = f"{name}: node {node} ends with {value}, possible is {lower} to {upper}"
-                self._anomalies.append(
-                    Anomaly("out-of-bounds", said, [event], {"value": value, "bounds": [lower, upper]})
-                )
+                data = {"object": name, "nodes": [node], "value": value, "bounds": [lower, upper]}
+                self._anomalies.append(Anomaly("out-of-bounds", said, [event], data))
         return {"reads": counter.reads, "bounds": [lower, upper], "final": sorted(set(values.values()))}

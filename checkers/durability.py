@@ -2,11 +2,12 @@
 
 Decides, from the final reads of the core nodes and from what each node's own reads show:
 
-`lost-write`    an acknowledged add that no remove can have taken away (`Elements.protected`) is absent from the final
-                read of a core node.
-`resurrected`   a node acknowledged a remove, and shows the element afterwards, or a core node does in its final read,
-                though that node had seen every add there ever was: all adds of the element were acknowledged by
-                that very node before the remove was invoked, so the remove took all of their dots.
+`lost-write`    an add that a core node acknowledged and no remove can have taken away (`Elements.protected`) is
+                absent from the final read of a core node.
+`resurrected`   a node acknowledged a remove, and shows the element afterwards, or, if it is of the core, a core node
+                does in its final read, though that node had seen every add there ever was: all adds of the element
+                were acknowledged by that very node before the remove was invoked, so the remove took all of their
+                dots.
 
 Excused: a write at level `local` is durable on one node.  If that node's disk is wiped afterwards, and no core node
 holds the element in the end, the write went with the disk; such are counted.  With `wipe_excuses = false` they are
@@ -44,7 +45,7 @@ class Durability:
         self._core = header.core
         self._wipe_excuses = wipe_excuses
         self._pairing = Pairing()
-        self._wipes = Wipes()
+        self._wipes = Wipes(header)
         self._writes = 0
         self._excused = 0
 
@@ -56,11 +57,11 @@ class Durability:
             self._objects[event.object].elements.begin(event.action, event.value)
         if operation is None:
             return None
-        if operation.complete.outcome == "ok" and operation.invoke.action not in ("read", "digest"):
-            self._writes += 1
         found = self._objects.get(operation.invoke.object)
         if found is None:
             return None
+        if operation.complete.outcome == "ok" and operation.invoke.action != "read":
+            self._writes += 1
         if operation.invoke.action != "read":
             found.elements.end(operation)
         elif operation.complete.outcome == "ok":
@@ -94,22 +95,29 @@ class Durability:
             for element, removes in found.elements.removes.items():
                 anomalies += self._resurrected(name, found, element, removes)
         if not self._writes:
-            unknown.append("no write was acknowledged")
+            unknown.append("no write to a set was acknowledged")
         figures = {"writes": self._writes, "excused_by_wipe": self._excused}
         return result(NAME, anomalies, unknown=unknown, figures=figures)
 
     def _lost(self, name: str, found: _Object, element: Element, adds: list[Change]) -> list[Anomaly]:
-        vouched = [add for add in adds if add.acknowledged and found.elements.protected(element, add)]
+        vouched = [
+            add
+            for add in adds
+            if add.acknowledged and add.node in self._core and found.elements.protected(element, add)
+        ]
         finals = [(node, *found.final[node]) for node in self._core if node in found.final]
         lacking = [(node, event) for node, event, members in finals if element not in members]
         if not vouched or not lacking:
             return []
-        gone_with_disks = len(lacking) == len(finals) and all(self._wipes.after(add.node, add.begun) for add in adds)
-        if gone_with_disks and self._wipe_excuses:
+        on_wiped_disks = all(self._wipes.after(add.node, add.begun) for add in vouched)
+        if on_wiped_disks and len(lacking) == len(self._core) and self._wipe_excuses:
             self._excused += 1
             return []
         nodes = [node for node, _ in lacking]
-        said = f"{name}: element {element!r}, acknowledged by node {vouched[0].node}, is absent from the final reads of nodes {nodes}"
+        by = vouched[0].node
+        said = (
+            f"{name}: element {element!r}, acknowledged by node {by}, is absent from the final reads of nodes {nodes}"
+        )
         events = [vouched[0].event, *(event for _, event in lacking)]
         return [Anomaly("lost-write", said, events, {"object": name, "element": element, "nodes": nodes})]
 
@@ -123,7 +131,10 @@ class Durability:
             shown = self._shown_after(found, element, remove)
             if shown is not None:
                 node, event = shown
-                said = f"{name}: element {element!r} was removed by node {remove.node}, which had seen every add of it, and node {node} shows it afterwards"
+                said = (
+                    f"{name}: element {element!r} was removed by node {remove.node}, which had seen every add of it, "
+                    f"and node {node} shows it afterwards"
+                )
                 data = {"object": name, "element": element, "nodes": [node]}
                 return [Anomaly("resurrected", said, [remove.event, event], data)]
         return []
@@ -136,7 +147,7 @@ class Durability:
                 invoked, event = state.last_invoked, state.last_event
             if invoked > remove.ended:
                 return remove.node, event
-        for node in self._core:
+        for node in self._core if remove.node in self._core else ():
             event, members = found.final.get(node, (-1, frozenset()))
             if element in members:
                 return node, event

@@ -32,11 +32,14 @@ class Elements:
         self.removes: dict[Element, list[Change]] = {}
         self.failed_adds: dict[Element, int] = {}
         self.begun_adds: set[Element] = set()
-        self.begun_removes: set[Element] = set()
+        self.begun_removes: dict[Element, int] = {}  # how many, those that failed taken off again
 
     def begin(self, action: str, element: Element) -> None:
         """An add or remove was invoked."""
-        (self.begun_adds if action == "add" else self.begun_removes).add(element)
+        if action == "add":
+            self.begun_adds.add(element)
+        else:
+            self.begun_removes[element] = self.begun_removes.get(element, 0) + 1
 
     def end(self, operation: Operation) -> None:
         """An add or remove was completed."""
@@ -45,6 +48,8 @@ class Elements:
         if complete.outcome == "fail":
             if invoke.action == "add":
                 self.failed_adds[element] = operation.completed_at
+            else:
+                self.begun_removes[element] -= 1
             return
         acknowledged = complete.outcome == "ok"
         ended = complete.t if acknowledged else FOREVER
@@ -63,13 +68,18 @@ class Elements:
 
 
 class SetState:
-    """The set that one node last showed of one object, followed through its reads."""
+    """The set that one node last showed of one object, followed through its reads in the order of their answers.
 
-    __slots__ = ("last_event", "last_invoked", "members", "op")
+    `members` gives, for each element, when the read was answered (ns) since which it is shown without a gap, and
+    `dropped` the same for those that the last read no longer showed.
+    """
+
+    __slots__ = ("dropped", "last_event", "last_invoked", "members", "op")
 
     def __init__(self) -> None:
         self.op: int | None = None
-        self.members: set[Element] = set()
+        self.members: dict[Element, int] = {}
+        self.dropped: dict[Element, int] = {}
         self.last_invoked = -1
         self.last_event = -1
 
@@ -81,17 +91,15 @@ class SetState:
         change = as_set_read(operation.complete.value)
         if change.base is None:
             shown = set(change.add)
-            gone = self.members - shown
+            gone = [one for one in self.members if one not in shown]
             fresh = [one for one in change.add if one not in self.members] if self.members else change.add
-            change = SetRead(base=None, add=fresh, drop=sorted(gone, key=str) if gone else [], twice=change.twice)
-            self.members = shown
+            change = SetRead(base=None, add=fresh, drop=gone, twice=change.twice)
         elif change.base != self.op:
             raise HistoryError(
                 f"op {operation.invoke.op} is a change against op {change.base}, not this node's last read"
             )
-        else:
-            self.members.difference_update(change.drop)
-            self.members.update(change.add)
+        self.dropped = {one: self.members.pop(one) for one in change.drop}
+        self.members.update(dict.fromkeys(change.add, operation.complete.t))
         self.op = operation.invoke.op
         self.last_invoked = operation.invoke.t
         self.last_event = operation.completed_at

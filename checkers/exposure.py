@@ -49,7 +49,8 @@ class Exposure:
 
     def final(self) -> CheckResult:
         """Unknown with each reason, or valid with the bites of every fault."""
-        unknown, notes = [], []
+        unknown: list[str] = []
+        notes: list[str] = []
         for entry in self._faults:
             problem = self._problem(entry.id)
             if problem is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from checkers.history import Complete, Event, FaultEvent, Invoke
+from checkers.history import Complete, Event, FaultEvent, Header, Invoke
 
 
 class Operation(NamedTuple):
@@ -34,11 +34,17 @@ class Pairing:
 
 
 class Wipes:
-    """When each node lost its disk: a write that only that node held went with it."""
+    """When each node lost its disk: a write that only that node held went with it.
 
-    def __init__(self) -> None:
+    All that is known of a wipe is that it happened between the `injected` event of its fault and the event whose
+    evidence tells of it; what the node shows in between may come from before it or from after it.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self._kills = {entry.id for entry in header.faults if entry.fault == "kill"}
         self._injected: dict[str, int] = {}
-        self._times: dict[int, list[int]] = {}
+        self._pending: set[str] = set()
+        self._wipes: dict[int, list[tuple[int, int]]] = {}  # node -> (injected, told)
 
     def on_event(self, event: Event) -> list[int]:
         """The nodes of which `event` tells that they were wiped."""
@@ -46,17 +52,29 @@ class Wipes:
             return []
         if event.stage == "injected":
             self._injected[event.fault] = event.t
-        elif event.evidence.get("disk") == "wipe":
-            nodes = [int(node) for node in str(event.evidence.get("nodes", "")).split(",") if node]
-            for node in nodes:
-                self._times.setdefault(node, []).append(self._injected.get(event.fault, event.t))
-            return nodes
-        return []
+            if event.fault in self._kills:
+                self._pending.add(event.fault)
+        elif event.stage == "lifted":
+            self._pending.discard(event.fault)
+        if event.evidence.get("disk") != "wipe":
+            return []
+        nodes = [int(node) for node in str(event.evidence.get("nodes", "")).split(",") if node]
+        for node in nodes:
+            self._wipes.setdefault(node, []).append((self._injected.get(event.fault, event.t), event.t))
+        return nodes
+
+    def pending(self) -> bool:
+        """Whether a node may have lost its disk already, of which the history will tell only later."""
+        return bool(self._pending)
+
+    def within(self, node: int, begin: int, end: int) -> bool:
+        """Whether `node` may have lost its disk between `begin` and `end`."""
+        return any(injected <= end and told >= begin for injected, told in self._wipes.get(node, ()))
 
     def after(self, node: int, t: int) -> bool:
         """Whether `node` lost its disk at `t` or later."""
-        return any(wiped >= t for wiped in self._times.get(node, ()))
+        return any(injected >= t for injected, _ in self._wipes.get(node, ()))
 
     def ever(self, node: int) -> bool:
         """Whether `node` lost its disk at any time."""
-        return node in self._times
+        return node in self._wipes

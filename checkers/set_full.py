@@ -8,14 +8,18 @@ counts, an add that failed must stay invisible, and staleness is kept in nanosec
 An element is *known* from the first moment at which its add was acknowledged or a read that shows it was answered.
 Node N is *stale* about it by the time from then to the invocation of N's last read that still lacked it.
 
+Elements that somebody asked to remove are left out, since a node may lack them with good reason.
+
 Anomalies. `lost`: known, and absent from a core node's final read, or shown by a node and absent from a later read of
 it, though no remove that was ever begun can explain it. `phantom`: shown before anybody had begun to add it.
 `duplicate`: more than once in one read. `failed-but-visible`: shown though every add of it had failed.
 
-Soundness. A remove that was begun (ok or indefinite) before a read was answered excuses an element's vanishing; an add
-is held against the final reads only if no remove of that element can have come after it (`Elements.protected`).  A
-node that lost its disk starts over; what is then absent *everywhere*, and was added through such a node, went with
-the disk, and is counted as excused, not lost.
+Soundness. Of two reads, the later is the one that was invoked after the other was answered: reads that overlap say
+nothing of each other.  A remove that was begun (ok or indefinite) before a read was answered excuses an element's
+vanishing; an add is held against the final reads only if no remove of that element can have come after it
+(`Elements.protected`), and if a core node acknowledged it or showed it: others may stay cut off.  A node that lost
+its disk starts over; what is then absent *everywhere*, and was added through such a node, went with the disk, and is
+counted as excused, not lost.
 
 Complexity: O(1) for each change of each node's set, so a read costs what it changed, not what it shows.  Cannot see:
 an element that a node loses and regains between two of its reads; which of two concurrent adds of one element a read
@@ -27,7 +31,7 @@ from __future__ import annotations
 from typing import Any
 
 from checkers.availability import percentiles_ms
-from checkers.elements import Elements, SetState
+from checkers.elements import Change, Elements, SetState
 from checkers.history import Element, Event, Header, Invoke
 from checkers.pairing import Operation, Pairing, Wipes
 from checkers.verdict import Anomaly, CheckResult, result
@@ -44,8 +48,8 @@ class _Object:
         self.elements = Elements()
         self.known: dict[Element, int] = {}
         self.states: dict[int, SetState] = {}
-        self.final: dict[int, int] = {}  # node -> the event of its final read
-        self.ever_shown: set[Element] = set()
+        self.final: dict[int, tuple[int, frozenset[Element]]] = {}  # node -> its final read: event, elements
+        self.ever_shown: dict[Element, bool] = {}  # whether by a core node
 
 
 class SetFull:
@@ -59,17 +63,16 @@ class SetFull:
         self._objects = {name: sets[name] for name in sets if objects is None or name in objects}
         self._core = header.core
         self._pairing = Pairing()
-        self._wipes = Wipes()
-        self._restarted: set[tuple[int, str]] = set()
+        self._wipes = Wipes(header)
         self._anomalies: list[Anomaly] = []
+        self._vanished: list[tuple[int, int, int, Anomaly]] = []  # node, and between which times
         self._staleness: dict[int, list[int]] = {}
         self._worst: list[tuple[int, int, str, Element]] = []
         self._reads = 0
 
     def on_event(self, index: int, event: Event) -> Anomaly | None:
         """Phantoms, duplicates, and elements that vanish are certain at once."""
-        for node in self._wipes.on_event(event):
-            self._restarted.update((node, name) for name in self._objects)
+        self._wipes.on_event(event)
         operation = self._pairing.on_event(index, event)
         if type(event) is Invoke and event.object in self._objects and event.action in ("add", "remove"):
             self._objects[event.object].elements.begin(event.action, event.value)
@@ -90,27 +93,37 @@ class SetFull:
         if state is None:
             state = found.states[node] = SetState()
         before_event, before_invoked = state.last_event, state.last_invoked
-        first = len(self._anomalies)
         change = state.follow(operation)
         if operation.invoke.final:
-            found.final[node] = operation.completed_at
-        restarted = (node, name) in self._restarted
-        self._restarted.discard((node, name))
-        for element in change.twice:
-            self._found(
-                "duplicate", name, element, f"stands more than once in a read of node {node}", [operation.completed_at]
-            )
-        for element in change.drop:
-            if not restarted and element not in found.elements.begun_removes:
-                said = f"was shown by node {node} and then was not, though nobody removed it"
-                self._found("lost", name, element, said, [before_event, operation.completed_at])
-        self._appear(found, operation, change.add, before_invoked)
-        return self._anomalies[first] if len(self._anomalies) > first else None
+            found.final[node] = (operation.completed_at, frozenset(state.members))
+        certain: list[Anomaly] = []
+        for element in dict.fromkeys(change.twice):
+            said = f"stands more than once in a read of node {node}"
+            certain.append(_anomaly("duplicate", name, element, said, [operation.completed_at], nodes=[node]))
+        certain += self._appear(found, operation, change.add, before_invoked)
+        self._anomalies += certain
+        certain += self._vanish(found, operation, state, before_event)
+        return certain[0] if certain else None
 
-    def _appear(self, found: _Object, operation: Operation, fresh: list[Element], before_invoked: int) -> None:
+    def _vanish(self, found: _Object, operation: Operation, state: SetState, before: int) -> list[Anomaly]:
+        """What this node has shown and shows no more; those of it that no wipe can turn out to explain."""
+        node, invoke, now = operation.invoke.node, operation.invoke, operation.complete.t
+        certain: list[Anomaly] = []
+        for element, since in state.dropped.items():
+            if found.elements.begun_removes.get(element) or since > invoke.t:
+                continue
+            said = f"was shown by node {node} and then was not, though nobody removed it"
+            anomaly = _anomaly("lost", invoke.object, element, said, [before, operation.completed_at], nodes=[node])
+            self._vanished.append((node, since, now, anomaly))
+            if not self._wipes.pending() and not self._wipes.within(node, since, now):
+                certain.append(anomaly)
+        return certain
+
+    def _appear(self, found: _Object, operation: Operation, fresh: list[Element], before_invoked: int) -> list[Anomaly]:
         """`fresh` are shown by this read and were not by this node's read before, invoked at `before_invoked`."""
         node, now = operation.invoke.node, operation.complete.t
-        known, begun, shown = found.known, found.elements.begun_adds, found.ever_shown
+        known, begun, removed = found.known, found.elements.begun_adds, found.elements.begun_removes
+        phantoms: list[Anomaly] = []
         staleness = self._staleness.setdefault(node, [])
         for element in fresh:
             since = known.get(element)
@@ -118,22 +131,25 @@ class SetFull:
                 known[element] = now
                 if element not in begun:
                     said = f"is shown by node {node} though nobody had begun to add it"
-                    self._found("phantom", operation.invoke.object, element, said, [operation.completed_at])
+                    events = [operation.completed_at]
+                    phantoms.append(_anomaly("phantom", operation.invoke.object, element, said, events, nodes=[node]))
+            elif element in removed:
+                continue
             elif before_invoked > since:
                 self._stale(node, before_invoked - since, operation.invoke.object, element, staleness)
             else:
                 staleness.append(0)
-        shown.update(fresh)
+        if node in self._core:
+            found.ever_shown.update(dict.fromkeys(fresh, True))
+        else:
+            for element in fresh:
+                found.ever_shown.setdefault(element, False)
+        return phantoms
 
     def _stale(self, node: int, by_ns: int, name: str, element: Element, staleness: list[int]) -> None:
         staleness.append(by_ns)
         if len(self._worst) < WORST_SHOWN or by_ns > self._worst[-1][0]:
             self._worst = sorted([*self._worst, (by_ns, node, name, element)], key=lambda one: -one[0])[:WORST_SHOWN]
-
-    def _found(self, kind: str, name: str, element: Element, said: str, events: list[int], **data: Any) -> None:
-        self._anomalies.append(
-            Anomaly(kind, f"{name}: element {element!r} {said}", events, {"object": name, "element": element, **data})
-        )
 
     def final(self) -> CheckResult:
         """What became of each element; unknown where a core node's final read is missing or no set was read."""
@@ -149,6 +165,11 @@ class SetFull:
             if not found.elements.adds:
                 unknown.append(f"{name}: nothing was ever added")
             figures[name] = self._conclude(name, found)
+        if not self._objects:
+            unknown.append("there is no set to judge")
+        self._anomalies += [
+            anomaly for node, since, until, anomaly in self._vanished if not self._wipes.within(node, since, until)
+        ]
         for node, values in sorted(self._staleness.items()):
             figures.setdefault("stale_by_node", {})[node] = percentiles_ms("stale", values)
         everything = [value for values in self._staleness.values() for value in values]
@@ -163,25 +184,42 @@ class SetFull:
     def _conclude(self, name: str, found: _Object) -> dict[str, Any]:
         elements = found.elements
         for element, event in elements.failed_adds.items():
-            if element in found.ever_shown and element not in elements.adds:
-                self._found("failed-but-visible", name, element, "is shown though every add of it failed", [event])
-        finals = {node: found.states[node].members for node in self._core if node in found.final}
+            shown = found.known[element] if element in found.ever_shown else None
+            if shown is not None and all(add.begun > shown for add in elements.adds.get(element, ())):
+                said = "is shown though every add of it had failed"
+                self._anomalies.append(_anomaly("failed-but-visible", name, element, said, [event]))
         counts = {"elements": len(elements.adds), "stable": 0, "lost": 0, "never_read": 0, "excused_by_wipe": 0}
         for element, adds in elements.adds.items():
-            acknowledged = [add for add in adds if add.acknowledged and elements.protected(element, add)]
-            vouched = acknowledged or (adds if found.kind == "gset" and element in found.ever_shown else [])
-            lacking = [node for node, members in finals.items() if element not in members]
+            lacking = [node for node in self._core if node in found.final and element not in found.final[node][1]]
+            vouched = self._vouched(found, element, adds) if lacking else []
             if not lacking:
-                counts["stable"] += bool(finals)
-            elif (
-                vouched and len(lacking) == len(finals) and all(self._wipes.after(add.node, add.begun) for add in adds)
-            ):
+                counts["stable"] += bool(found.final)
+            elif vouched and len(lacking) == len(self._core) and self._gone_with_disks(vouched):
                 counts["excused_by_wipe"] += 1
             elif vouched:
                 counts["lost"] += 1
                 said = f"is absent from the final reads of nodes {lacking}, and no remove explains it"
-                events = [*(add.event for add in vouched), *(found.final[node] for node in lacking)]
-                self._found("lost", name, element, said, events, nodes=lacking)
-            if element not in found.ever_shown:
-                counts["never_read"] += 1
+                events = [*(add.event for add in vouched), *(found.final[node][0] for node in lacking)]
+                self._anomalies.append(_anomaly("lost", name, element, said, events, nodes=lacking))
+            counts["never_read"] += element not in found.ever_shown
         return counts
+
+    def _vouched(self, found: _Object, element: Element, adds: list[Change]) -> list[Change]:
+        """The adds of which at least one must have lasted; none if the element may rightly be absent."""
+        acknowledged = [add for add in adds if add.acknowledged and found.elements.protected(element, add)]
+        of_core = [add for add in acknowledged if add.node in self._core]
+        shown_by_core = found.ever_shown.get(element, False) and found.kind == "gset"
+        return of_core or (acknowledged or adds if shown_by_core else [])
+
+    def _gone_with_disks(self, vouched: list[Change]) -> bool:
+        """Whether every copy of an element can have been on disks that were wiped.
+
+        What a core node acknowledged was on its disk; anything else was on that of a core node that showed it.
+        """
+        if all(add.acknowledged and add.node in self._core for add in vouched):
+            return all(self._wipes.after(add.node, add.begun) for add in vouched)
+        return any(self._wipes.ever(node) for node in self._core)
+
+
+def _anomaly(kind: str, name: str, element: Element, said: str, events: list[int], **data: Any) -> Anomaly:
+    return Anomaly(kind, f"{name}: element {element!r} {said}", events, {"object": name, "element": element, **data})

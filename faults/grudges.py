@@ -8,9 +8,9 @@ shape is not.  The names are Jepsen's (`jepsen/nemesis.clj`).
     majority-minority   a b c | d e        the largest minority, and the rest
     bridge              a b - c - d e      two sides that only the bridge sees both of
     ring                a-b-c-d-e-a        each node sees its two neighbours
-    majorities-ring                        each sees a majority, no two the same one
+    majorities-ring     a-b-c-d-e-a        each sees a majority around it in the circle, no two the same one
     one-way             a b -> c d         one side is heard, and hears nothing
-    random                                 each link is cut or not, by the toss of a coin, in each direction
+    random              a -> b, c - d      each link is cut or not, by the toss of a coin, in each direction
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ Links = tuple[tuple[int, int], ...]
 Grudge = Callable[[Sequence[int], Random], Links]
 
 
-def _both_ways(one: Iterable[int], other: Iterable[int]) -> set[tuple[int, int]]:
-    others = list(other)
-    return {pair for a in one for b in others for pair in ((a, b), (b, a))}
+def _both_ways(one: Sequence[int], other: Sequence[int]) -> list[tuple[int, int]]:
+    return [pair for a in one for b in other for pair in ((a, b), (b, a))]
 
 
 def _shuffled(nodes: Sequence[int], random: Random) -> list[int]:
@@ -74,10 +73,14 @@ def ring(nodes: Sequence[int], random: Random) -> Links:
 def majorities_ring(nodes: Sequence[int], random: Random) -> Links:
     """Each node sees, with itself, the smallest odd majority, centred on it in a circle: no two the same one.
 
-    The relation is symmetric, so it can be cut link by link.  For n = 3 and below nothing would be cut.
+    The relation is symmetric, so that whoever is heard can be answered.  A circle of three has only neighbours:
+    there one link is cut, a - b - c, and the three see {a, b}, {a, b, c} and {b, c}.  Two nodes have no such grudge.
     """
-    reach = (len(nodes) // 2 + 1) // 2
-    return _seen_in_circle(_shuffled(nodes, random), reach)
+    order = _shuffled(nodes, random)
+    if len(order) == 3:
+        return groups([order[:1], order[2:]])
+    reach = (len(order) // 2 + 1) // 2
+    return _seen_in_circle(order, reach)
 
 
 def _seen_in_circle(order: list[int], reach: int) -> Links:
@@ -98,9 +101,14 @@ def one_way(nodes: Sequence[int], random: Random) -> Links:
 
 
 def random_grudge(nodes: Sequence[int], random: Random) -> Links:
-    """Each directed link is cut with probability one half."""
+    """Each directed link is cut with probability one half; if the coins spare all of them, one is drawn.
+
+    Without that, one seed in 2 ** (n * (n - 1)) would have no fault: with three nodes, one in 64.
+    """
     order = sorted(nodes)
-    return _sorted((a, b) for a in order for b in order if a != b and random.random() < 0.5)
+    links = [(a, b) for a in order for b in order if a != b]
+    cut = [link for link in links if random.random() < 0.5]
+    return _sorted(cut or (random.sample(links, 1) if links else []))
 
 
 GRUDGES: dict[str, Grudge] = {

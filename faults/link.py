@@ -9,7 +9,11 @@ Every purpose of every fault on every link has a random stream of its own, and a
 from each stream that is in use, whatever the other purposes decide.  So taking one fault away, or making it never
 bite, leaves all other decisions as they were.
 
-Frames keep their order, as on a stream, unless `reorder` picks one: that one may overtake and be overtaken.
+Frames keep their order, as on a stream, unless `reorder` picks one: that one is moved back, may overtake and be
+overtaken.  A copy arrives with its original, or in its place in the line when the original was moved back.
+
+What a fault is said to have done is counted when it has happened, since a verdict rests on it: a frame that was
+moved back and that nobody overtook was not reordered.
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ from faults.vocabulary import Cut, Link
 QUEUE_NS_MAX = 2_000_000_000
 """A narrow link holds back at most two seconds of traffic; what would wait longer is dropped."""
 REORDER_NS_MIN = 1_000_000
-"""How far a reordered frame is moved at the least; otherwise up to twice the latency."""
+"""How far a reordered frame is moved back at the least; at most by twice the latency more."""
+ASTRAY_MAX = 64
+"""Frames on a link that were moved back and may yet be overtaken; beyond that the oldest goes uncounted."""
 MILLISECOND = 1_000_000
 
 _NOBODY = ""
@@ -39,14 +45,21 @@ class Delivery(NamedTuple):
 class _Shape:
     """One Link fault on one link, with its streams and its counts."""
 
-    __slots__ = ("_draws", "_free_at", "_link", "_random_of", "counts", "latency")
+    __slots__ = ("_free_at", "_names", "_streams", "counts", "latency", "link")
 
-    def __init__(self, link: Link, seed: int, source: int, target: int, fault: str) -> None:
+    def __init__(self, link: Link, *, seed: int, source: int, target: int, fault: str) -> None:
         self.counts: dict[str, int] = {}
         self.latency = int(link.latency_ms * MILLISECOND)
-        self._link = link
+        self.link = link
         self._free_at = 0
-        self._draws: dict[str, Callable[[], float]] = {
+        self._names = (seed, source, target, fault)
+        self._streams: dict[str, Callable[[], float]] | None = None
+
+    def _open_streams(self) -> dict[str, Callable[[], float]]:
+        """Opened with the first frame: a stream is 2.5 KB, and most links of a large mesh carry nothing for long."""
+        link = self.link
+        seed, source, target, fault = self._names
+        return {
             purpose: stream(seed, "link", source, target, fault, purpose).random
             for purpose, used in (
                 ("loss", link.loss),
@@ -56,50 +69,58 @@ class _Shape:
                 ("corrupt", link.corrupt),
                 ("bit", link.corrupt),
                 ("jitter", link.jitter_ms),
-                ("jitter-of-copy", link.jitter_ms and link.duplicate),
             )
             if used
         }
-        self._random_of = self._draws.get
 
     def count(self, kind: str) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
 
     def draw(self) -> dict[str, float]:
         """One number from each stream in use."""
-        return {purpose: random() for purpose, random in self._draws.items()}
+        if self._streams is None:
+            self._streams = self._open_streams()
+        return {purpose: random() for purpose, random in self._streams.items()}
 
-    def jitter(self, drawn: float) -> int:
-        return int((2 * drawn - 1) * self._link.jitter_ms * MILLISECOND)
+    def admit(self, now: int, size: int, drawn: dict[str, float]) -> int | None:
+        """Nanoseconds that the frame waits for and takes on a narrow link; None if it is lost or the queue is full."""
+        wait = 0
+        if self.link.rate_kb_s:
+            begin = max(now, self._free_at)
+            if begin - now > QUEUE_NS_MAX:
+                return None
+            self._free_at = begin + int(size * MILLISECOND / self.link.rate_kb_s)
+            wait = self._free_at - now
+        return None if drawn.get("loss", 1.0) < self.link.loss else wait
 
-    def narrow(self, now: int, size: int) -> int | None:
-        """Nanoseconds that a frame waits for and takes on a narrow link; None if the queue is full."""
-        if not self._link.rate_kb_s:
-            return 0
-        begin = max(now, self._free_at)
-        if begin - now > QUEUE_NS_MAX:
-            return None
-        self._free_at = begin + int(size * MILLISECOND / self._link.rate_kb_s)
-        return self._free_at - now
-
-    @property
-    def link(self) -> Link:
-        return self._link
+    def slow(self, at: int, now: int, wait: int, drawn: dict[str, float]) -> int:
+        """When the frame arrives that without this fault would arrive at `at`."""
+        delay = self.latency
+        if "jitter" in drawn:
+            delay += int((2 * drawn["jitter"] - 1) * self.link.jitter_ms * MILLISECOND)
+        if max(at + delay, now) != max(at, now):
+            self.count("delayed")
+        if wait:
+            self.count("throttled")
+        return at + delay + wait
 
 
 class LinkPolicy:
     """The directed link from `source` to `target`; `base` is what it ordinarily does."""
 
     __slots__ = (
+        "_astray",
         "_base",
         "_base_latency",
         "_cuts",
         "_jitter",
+        "_jitters",
         "_last",
         "_past",
         "_plain",
         "_seed",
         "_shapes",
+        "_simple",
         "_source",
         "_target",
     )
@@ -114,13 +135,16 @@ class LinkPolicy:
         self._cuts: dict[str, int] = {}
         self._shapes: dict[str, _Shape] = {}
         self._past: dict[str, dict[str, int]] = {}
+        self._astray: tuple[tuple[int, _Shape], ...] = ()
         self._last = 0
-        ordinary = base.loss or base.duplicate or base.reorder or base.corrupt or base.rate_kb_s
-        if ordinary:
-            self._shapes[_NOBODY] = _Shape(base, seed, source, target, _NOBODY)
-        elif base.jitter_ms:
-            self._jitter = stream(seed, "link", source, target, _NOBODY, "jitter").random
-        self._plain = not ordinary
+        self._simple = not (base.loss or base.duplicate or base.reorder or base.corrupt or base.rate_kb_s)
+        self._jitters = bool(base.jitter_ms) and self._simple
+        if not self._simple:
+            self._shapes[_NOBODY] = self._shape(base, _NOBODY)
+        self._plain = self._simple
+
+    def _shape(self, link: Link, fault: str) -> _Shape:
+        return _Shape(link, seed=self._seed, source=self._source, target=self._target, fault=fault)
 
     def apply(self, fault: str, what: Cut | Link) -> None:
         """Put a fault in force under its id."""
@@ -128,7 +152,7 @@ class LinkPolicy:
         if isinstance(what, Cut):
             self._cuts[fault] = 0
         else:
-            self._shapes[fault] = _Shape(what, self._seed, self._source, self._target, fault)
+            self._shapes[fault] = self._shape(what, fault)
         self._plain = False
 
     def lift(self, fault: str) -> None:
@@ -151,23 +175,26 @@ class LinkPolicy:
         """What becomes of `size` bytes sent at `now` (ns, never going backwards)."""
         if self._plain:
             at = now + self._base_latency
-            if self._jitter is not None:
-                at += int((2 * self._jitter() - 1) * self._base.jitter_ms * MILLISECOND)
+            if self._jitters:
+                at += self._own_jitter()
+                if at < now:
+                    at = now
             if at < self._last:
                 at = self._last
-            elif at < now:
-                at = now
             self._last = at
             return (Delivery(at),)
         return self._decide_under_faults(now, size)
 
+    def _own_jitter(self) -> int:
+        if self._jitter is None:
+            self._jitter = stream(self._seed, "link", self._source, self._target, _NOBODY, "jitter").random
+        return int((2 * self._jitter() - 1) * self._base.jitter_ms * MILLISECOND)
+
     def _decide_under_faults(self, now: int, size: int) -> tuple[Delivery, ...]:
-        if self._jitter is not None:
-            own_jitter = int((2 * self._jitter() - 1) * self._base.jitter_ms * MILLISECOND)
-        else:
-            own_jitter = 0
-        at = now + own_jitter + (0 if _NOBODY in self._shapes else self._base_latency)
-        dropped, copies, reordered, flip = bool(self._cuts), 0, False, -1
+        ordinary = self._base_latency if self._simple else 0  # otherwise the shape under no name has it
+        at = now + ordinary + (self._own_jitter() if self._jitters else 0)
+        dropped, copies, back, flip = bool(self._cuts), 0, 0, -1
+        mover: _Shape | None = None
         for fault in self._cuts:
             self._cuts[fault] += 1
         for shape in self._shapes.values():
@@ -175,28 +202,49 @@ class LinkPolicy:
             if dropped:
                 continue
             link = shape.link
-            wait = shape.narrow(now, size)
-            if wait is None or drawn.get("loss", 1.0) < link.loss:
-                shape.count("dropped" if wait is not None else "throttled")
+            wait = shape.admit(now, size, drawn)
+            if wait is None:
+                shape.count("dropped")
                 dropped = True
                 continue
-            delay = shape.latency + wait + (shape.jitter(drawn["jitter"]) if "jitter" in drawn else 0)
-            if delay:
-                shape.count("throttled" if wait else "delayed")
-            at += delay
+            at = shape.slow(at, now, wait, drawn)
             if drawn.get("duplicate", 1.0) < link.duplicate:
                 shape.count("duplicated")
                 copies += 1
             if drawn.get("reorder", 1.0) < link.reorder:
-                shape.count("reordered")
-                reordered = True
-                at += REORDER_NS_MIN + int(drawn["shift"] * 2 * (shape.latency + self._base_latency))
-            if drawn.get("corrupt", 1.0) < link.corrupt:
+                mover = shape
+                back += REORDER_NS_MIN + int(drawn["shift"] * 2 * (shape.latency + ordinary))
+            # Of two faults that would corrupt one frame the first does: a delivery has one turned bit to report.
+            if size and flip < 0 and drawn.get("corrupt", 1.0) < link.corrupt:
                 shape.count("corrupted")
                 flip = int(drawn["bit"] * 8 * size)
         if dropped:
             return ()
         at = max(at, now)
-        if not reordered:
-            at = self._last = max(at, self._last)
-        return (Delivery(at, flip), *(Delivery(at + (copy + 1) * REORDER_NS_MIN) for copy in range(copies)))
+        if mover is None:
+            return (self._in_line(at, flip), *(Delivery(self._last) for _ in range(copies)))
+        in_line = [self._in_line(at, -1) for _ in range(copies)]
+        return (self._moved(at + back, flip, mover), *in_line)
+
+    def _in_line(self, at: int, flip: int) -> Delivery:
+        """Behind all that was sent before; so whatever was moved back has now been overtaken, or never will be."""
+        at = self._last = max(at, self._last)
+        if self._astray:
+            for late, mover in self._astray:
+                if at < late:
+                    mover.count("reordered")
+            self._astray = ()
+        return Delivery(at, flip)
+
+    def _moved(self, late: int, flip: int, mover: _Shape) -> Delivery:
+        """Out of the line: it may overtake what is in it, or others that were moved back, and be overtaken later."""
+        for other_late, other in self._astray:
+            if late < other_late:
+                other.count("reordered")
+        astray = [one for one in self._astray if one[0] <= late]
+        if late < self._last:
+            mover.count("reordered")
+        else:
+            astray.append((late, mover))
+        self._astray = tuple(astray[-ASTRAY_MAX:])
+        return Delivery(late, flip)

@@ -36,6 +36,8 @@ from faults.vocabulary import (
 
 SECOND = 1_000_000_000
 TIMES_MAX = 10_000
+SECONDS_MAX = 1e6
+"""No time in a campaign is longer than eleven days; so an `inf` of TOML is refused like any other mistake."""
 
 
 class FaultError(Exception):
@@ -169,12 +171,16 @@ def _check_timing(spec: FaultSpec, place: str, nodes: int, load_ns: int) -> None
             raise FaultError(f"{place}.{field}", message)
 
     require(spec.start_s is None or spec.after is None, "after", "stands beside start_s: a fault has one beginning")
-    require(spec.start_s is None or spec.start_s >= 0, "start_s", "is negative")
-    require(spec.duration_s is None or spec.duration_s > 0, "duration_s", "is not above 0")
+    for field in ("start_s", "jitter_s"):
+        seconds = getattr(spec, field)
+        require(seconds is None or 0 <= seconds <= SECONDS_MAX, field, f"is not in 0 .. {SECONDS_MAX:g}")
+    for field in ("duration_s", "every_s"):
+        seconds = getattr(spec, field)
+        lasting = seconds is None or 1 <= seconds * SECOND <= SECONDS_MAX * SECOND
+        require(lasting, field, f"is not above 0 and at most {SECONDS_MAX:g}")
     require(1 <= spec.times <= TIMES_MAX, "times", f"is not in 1 .. {TIMES_MAX}")
-    require(spec.jitter_s >= 0, "jitter_s", "is negative")
     if spec.times > 1:
-        require(spec.every_s is not None and spec.every_s > 0, "every_s", "is needed, above 0, when times is above 1")
+        require(spec.every_s is not None, "every_s", "is needed when times is above 1")
         require(spec.after is None, "times", "a trigger happens once")
         every, lasts = spec.every_s or 0.0, spec.duration_s
         require(
@@ -183,6 +189,7 @@ def _check_timing(spec: FaultSpec, place: str, nodes: int, load_ns: int) -> None
             "and jitter_s together are at most every_s, or two repeats would overlap",
         )
     if spec.after is not None:
+        require(spec.jitter_s == 0, "jitter_s", "moves a time, and a trigger has none")
         require(0 <= spec.after.node < nodes, "after.node", f"no node {spec.after.node}; nodes are 0 to {nodes - 1}")
         require(spec.after.count >= 1, "after.count", "is at least 1")
 

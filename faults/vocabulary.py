@@ -23,6 +23,8 @@ Links = tuple[tuple[int, int], ...]
 
 DELAY_MS_MAX = 600_000.0
 SKEW_MS_MAX = 1e12
+PERIOD_MS_MIN = 1.0
+PERIOD_MS_MAX = 600_000.0
 
 
 def _require(holds: bool, rule: str) -> None:
@@ -112,8 +114,11 @@ class Skew(_Fault, tag="skew"):
     def __post_init__(self) -> None:
         _check_nodes(self.nodes)
         _require(0 < abs(self.offset_ms) <= SKEW_MS_MAX, f"offset_ms: not 0, and within {SKEW_MS_MAX:g}")
-        strobe = self.mode == "strobe"
-        _require((self.period_ms > 0) == strobe, "period_ms: above 0 for a strobe, and for nothing else")
+        if self.mode == "strobe":
+            bounds = f"{PERIOD_MS_MIN:g} .. {PERIOD_MS_MAX:g}"
+            _require(PERIOD_MS_MIN <= self.period_ms <= PERIOD_MS_MAX, f"period_ms: of a strobe, not in {bounds}")
+        else:
+            _require(self.period_ms == 0, "period_ms: only a strobe has one")
 
 
 class Byzantine(_Fault, tag="byzantine"):

@@ -103,15 +103,17 @@ class GossipCoordinator:
         """Send what the peer lacks, in bounded frames; pull in turn if it has what we lack."""
         start = self._phases.now()
         self._peer_roots[peer] = frame.root
-        lacked = self._replica.heads.lacked_by_peer(frame.heads, frame.low, frame.high, frame.wants)
+        table = self._replica.heads
+        comparison = table.compare(frame.heads)
+        lacked = table.lacked_by_peer(comparison, frame.low, frame.high, frame.wants)
         frames = [
             self._send(peer, "delta", Delta(self._session, self._sequence(peer), batch))
             for batch in pack_deltas(
                 lacked, frame_bytes_max=self._config.frame_bytes_max, frames_max=self._config.delta_frames_max
             )
         ]
-        if not frame.answer and self._replica.heads.lacks_any(frame.heads):
-            forks = self._replica.heads.forked_from(frame.heads, WANTS_MAX // 2)
+        if not frame.answer and table.lacks_any(comparison):
+            forks = table.forked_from(comparison, WANTS_MAX // 2)
             frames.append(self._pull(peer, forks=forks, answer=True))
         self._phases.since("pull", start)
         return frames

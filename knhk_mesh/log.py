@@ -60,6 +60,7 @@ class CommitLog:
         self.chains: dict[tuple[AgentId, bytes], Chain] = {}
         self._slots: dict[Slot, Commit] = {}
         self._accused_in_past: dict[bytes, frozenset[AgentId]] = {}  # only the commits for which it is not empty
+        self._accusations = 0  # commits held that carry a proof; while there are none, no past has to be looked at
         self._root = MerkleSet()
 
     def root(self) -> bytes:
@@ -118,6 +119,7 @@ class CommitLog:
         accused = self._accused_before(commit)
         if accused:
             self._accused_in_past[commit.id] = accused
+        self._accusations += commit.accused is not None
         if commit.author in self.proofs:
             return []
         newly = list(self._unaccepted_past_first(commit))
@@ -128,6 +130,8 @@ class CommitLog:
     def _accused_before(self, commit: Commit) -> frozenset[AgentId]:
         """Authors against whom the past of `commit`, itself excepted, holds a proof."""
         accused = _NOBODY
+        if not self._accusations:
+            return accused
         for parent in commit.parents:
             inherited = self._accused_in_past.get(parent)
             if inherited is not None:

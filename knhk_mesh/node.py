@@ -15,7 +15,7 @@ what was in memory only is forgotten together with every trace of it (Strom and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from knhk_mesh.commits import (
     BODY_BYTES_MAX,
@@ -213,9 +213,11 @@ class Node:
             sent=dict(self.gossip.sent),
         )
 
-    def _release(self, effects: Iterable[Effect]) -> list[Effect]:
+    def _release(self, effects: Sequence[Effect]) -> list[Effect]:
         """Order what one call produced: journal first, and what rests on it only when it is durable."""
         replica = self.replica
+        if not replica.journal and not replica.events and self._durable == self._token:
+            return list(effects)
         out: list[Effect] = []
         if replica.journal:
             self._token += 1

@@ -11,21 +11,33 @@ A claim that is false harms only its maker: it is sent less than it lacks.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from knhk_mesh.commits import Commit, WireCommit
 from knhk_mesh.log import Chain, CommitLog
 from knhk_mesh.messages import HEAD_BYTES, TAG_BYTES, chain_tag, pack_head, split_heads, unpack_head
 
+_ID = TAG_BYTES + 8
+"""Where the commit's id begins in an entry."""
+
+SORTED_AT_ONCE_MAX = 512
 WANT_ANCESTORS_MAX = 256
 """How far back along its chain a commit that is asked for by name brings its past."""
+
+
+class Comparison(NamedTuple):
+    """Entries that only we have, entries that only the peer has, and all of the peer's."""
+
+    only_ours: list[bytes]
+    only_theirs: list[bytes]
+    theirs: set[bytes]
 
 
 class HeadTable:
     """The entries of a log's branch heads, kept as commits are accepted: O(1) a commit, O(heads) a question."""
 
-    __slots__ = ("_chains", "_entries", "_entry_of", "_log", "_tags")
+    __slots__ = ("_chains", "_entries", "_entry_of", "_log", "_tags", "_whole_row")
 
     def __init__(self, log: CommitLog) -> None:
         self._log = log
@@ -33,6 +45,7 @@ class HeadTable:
         self._entry_of: dict[bytes, bytes] = {}  # a branch head's id -> its entry
         self._tags: dict[tuple[bytes, bytes], bytes] = {}
         self._chains: dict[bytes, Chain] = {}
+        self._whole_row: bytes | None = None  # None: something was accepted since it was made
 
     def accepted(self, commit: Commit) -> None:
         """Follow the log, which has just accepted `commit`."""
@@ -47,12 +60,15 @@ class HeadTable:
             del self._entries[old]
         self._entry_of[commit.id] = entry
         self._entries[entry] = self._log.chains[key]
+        self._whole_row = None
 
     def row(self, *, entries_max: int, start: bytes) -> tuple[bytes, bytes, bytes]:
         """(entries, low, high): all of them with no bounds, or, if there are more than `entries_max`, those of the
         chains from tag `start` on, around the end if need be, with the bounds that they cover."""
         if len(self._entries) <= entries_max:
-            return b"".join(self._entries), b"", b""
+            if self._whole_row is None:
+                self._whole_row = b"".join(self._entries)
+            return self._whole_row, b"", b""
         ordered = sorted(self._entries)
         first = next((at for at, entry in enumerate(ordered) if entry[:TAG_BYTES] >= start), 0)
         end = first + entries_max
@@ -63,47 +79,71 @@ class HeadTable:
         high = ordered[end][:TAG_BYTES]
         return b"".join(entry for entry in part if entry[:TAG_BYTES] < high), low, high
 
-    def lacks_any(self, heads: bytes) -> bool:
-        """Whether `heads` names a commit that this log does not hold."""
-        held = self._log.held
-        return any(entry not in self._entries and entry[TAG_BYTES + 8 :] not in held for entry in split_heads(heads))
+    def compare(self, heads: bytes) -> Comparison:
+        """What `heads`, a peer's row, and our own entries have apart; neither part is ever in the order of a set."""
+        theirs = set(split_heads(heads))
+        ours = self._entries
+        return Comparison([entry for entry in ours if entry not in theirs], sorted(theirs.difference(ours)), theirs)
 
-    def forked_from(self, heads: bytes, limit: int) -> list[bytes]:
-        """Up to `limit` ids in `heads` that are not held though our chain is longer: other branches, to be asked
-        for by name."""
+    def lacks_any(self, comparison: Comparison) -> bool:
+        """Whether the peer names a commit that this log does not hold."""
         held = self._log.held
+        return any(entry[_ID:] not in held for entry in comparison.only_theirs)
+
+    def forked_from(self, comparison: Comparison, limit: int) -> list[bytes]:
+        """Up to `limit` ids that are not held though our chain is longer: other branches, to be asked for by name."""
         found = []
-        for entry in split_heads(heads):
-            if entry in self._entries:
-                continue
+        for entry in comparison.only_theirs:
             tag, seq, commit = unpack_head(entry)
             chain = self._chains.get(tag)
-            if commit not in held and chain is not None and seq < len(chain.commits):
+            if chain is not None and seq < len(chain.commits) and commit not in self._log.held:
                 found.append(commit)
         return found[:limit]
 
-    def lacked_by_peer(self, heads: bytes, low: bytes, high: bytes, wants: Iterable[bytes]) -> Iterator[Commit]:
-        """Accepted commits that a peer with these heads lacks, in the order of acceptance, each once."""
-        theirs = dict.fromkeys(split_heads(heads))
-        differing: dict[int, tuple[bytes, Chain]] = {}
-        for entry, chain in self._entries.items():
-            if entry not in theirs and low <= entry[:TAG_BYTES] and (not high or entry[:TAG_BYTES] < high):
-                differing[id(chain)] = (entry[:TAG_BYTES], chain)
+    def lacked_by_peer(
+        self, comparison: Comparison, low: bytes, high: bytes, wants: Sequence[bytes]
+    ) -> Iterator[Commit]:
+        """Accepted commits that the peer lacks, in the order of acceptance, each once.
+
+        `low` and `high` bound the chain tags that its row spoke of; `wants` are ids that it asks for by name.
+        """
+        differing: dict[bytes, Chain] = {}
+        for entry in comparison.only_ours:
+            tag = entry[:TAG_BYTES]
+            if low <= tag and (not high or tag < high):
+                differing[tag] = self._entries[entry]
         if not differing and not wants:
             return iter(())
         claims: dict[bytes, list[tuple[int, bytes]]] = {}
-        for entry in theirs:
+        for entry in comparison.only_theirs:
             tag, seq, commit = unpack_head(entry)
             claims.setdefault(tag, []).append((seq, commit))
-        sources: list[Iterable[Commit]] = [self._after(chain, claims.get(tag, ())) for tag, chain in differing.values()]
-        sources.extend(self._back_from(want) for want in wants if want in self._log.accepted)
-        return _each_once(heapq.merge(*sources, key=self._place))
+        parts: list[Sequence[Commit]] = []
+        for tag, chain in differing.items():
+            parts.extend(self._after(chain, claims.get(tag, []), comparison.theirs))
+        parts.extend(self._back_from(want) for want in wants if want in self._log.accepted)
+        return _each_once(self._by_place(parts))
 
     def _place(self, commit: Commit) -> int:
         return self._log.accepted[commit.id]
 
-    def _after(self, chain: Chain, claims: Iterable[tuple[int, bytes]]) -> Iterator[Commit]:
-        """The commits of `chain` after what the claimed heads (seq, id) cover, by place."""
+    def _by_place(self, parts: list[Sequence[Commit]]) -> Iterable[Commit]:
+        """The commits of all parts, each in order, in the order of acceptance.
+
+        Sorted at once where they are few; merged lazily where they are many, since most will not fit the frames.
+        """
+        if sum(map(len, parts)) <= SORTED_AT_ONCE_MAX:
+            return sorted((commit for part in parts for commit in part), key=self._place)
+        return heapq.merge(*parts, key=self._place)
+
+    def _after(self, chain: Chain, claims: list[tuple[int, bytes]], theirs: set[bytes]) -> list[Sequence[Commit]]:
+        """The commits of `chain` after what the peer's heads cover: its main branch, then what has forked off.
+
+        `claims` are the peer's heads of this chain, (seq, id), that are not ours.
+        """
+        if chain.forked:  # rare: then a head that both have is a claim too
+            both = [unpack_head(entry) for entry, owner in self._entries.items() if owner is chain and entry in theirs]
+            claims = [*claims, *((seq, commit) for _, seq, commit in both)]
         start = 0
         for seq, commit in claims:
             on_branch = seq < len(chain.commits) and chain.commits[seq].id == commit
@@ -111,15 +151,14 @@ class HeadTable:
                 start = max(start, seq + 1)
             elif not chain.forked:
                 start = len(chain.commits)
-        branch = islice(iter(chain.commits), start, None) if start < len(chain.commits) else iter(())
+        branch = chain.commits[start:] if start else chain.commits
         if not chain.forked:
-            return branch
+            return [branch]
         known = {commit for _, commit in claims}
-        others = [self._side_branch(chain, head, known) for head in self._heads_of(chain)]
-        return heapq.merge(branch, *others, key=self._place)
+        return [branch, *(self._side_branch(chain, head, known) for head in self._heads_of(chain))]
 
     def _heads_of(self, chain: Chain) -> list[Commit]:
-        return [self._log.heads[entry[TAG_BYTES + 8 :]] for entry, owner in self._entries.items() if owner is chain]
+        return [self._log.heads[entry[_ID:]] for entry, owner in self._entries.items() if owner is chain]
 
     def _side_branch(self, chain: Chain, head: Commit, known: set[bytes]) -> list[Commit]:
         """From `head` back to the main branch or to a commit the peer has, past first."""

@@ -88,10 +88,8 @@ class ByzantineValidator:
         return frame
 
     def _open(self, peer: AgentId, data: bytes) -> Frame:
-        if self._registry.get_peer(peer) is None:
-            raise BadFrame("stranger")
         if not self._registry.admits(peer):
-            raise BadFrame("shunned")
+            raise BadFrame("stranger" if self._registry.get_peer(peer) is None else "shunned")
         frame = decode_frame(data, bytes_max=self._frame_bytes_max)
         window = self._windows.get(peer)
         if window is None:

@@ -8,7 +8,6 @@ from functools import partial
 from hashlib import blake2b
 
 from faults.vocabulary import Cut, Kill, Link, Pause, PlannedFault, Skew, Trigger
-
 from harness.backend import Answer, Ask, Evidence, NodeObserver
 from harness.plan import Plan, PlannedCluster
 from harness.simulator.host import Host
@@ -133,14 +132,16 @@ class SimulatorBackend:
 
     def _transmit(self, source: int, peer: bytes, frame: bytes) -> None:
         target = self._number_of[peer]
-        if (source, "send") in self._triggers:
+        loop = self.loop
+        for delivery in self.network.link(source, target).decide(loop.now, len(frame)):
+            loop.at(delivery.at, self._deliver, source, target, frame)
+        if self._triggers:
             self._reach(source, "send")
-        for delivery in self.network.decide(self.loop.now, source, target, len(frame)):
-            self.loop.at(delivery.at, self._deliver, source, target, frame)
 
     def _deliver(self, source: int, target: int, frame: bytes) -> None:
         self.frames_delivered += 1
-        self.loop.note(_NOTE.pack(self.loop.now, source, target, len(frame)) + frame)
+        loop = self.loop
+        loop.note(_NOTE.pack(loop.now, source, target, len(frame)) + frame)
         self.hosts[target].deliver(self._ids[source], frame)
 
     def _reach(self, number: int, step: str) -> None:

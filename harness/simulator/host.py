@@ -135,7 +135,15 @@ class Host:
             self.deferred += 1
             self._waiting.append((self.deliver, (sender, frame)))
         else:
-            self._carry_out(self._ask(node.receive, sender, frame))
+            # The path of every frame: what `_ask` does, without the call.
+            now = self._loop.now
+            try:
+                effects = node.receive(Instant(now, WALL_START_NS + now + self.wall_offset_ns), sender, frame)
+            except Exception as error:
+                self._crashed(error)
+                return
+            if effects:
+                self._carry_out(effects)
 
     def request(self, what: Request, done: Callable[[Result | None], None]) -> bool:
         """A client's request arrives; False if the connection is refused.  `done(None)` if the process dies."""

@@ -6,9 +6,8 @@ frame is what an authenticated channel delivers, so a link never alters one: `co
 
 from __future__ import annotations
 
-from faults.link import Delivery, LinkPolicy
+from faults.link import LinkPolicy
 from faults.vocabulary import Cut, Link, PlannedFault
-
 from harness.plan import PlannedCluster
 
 Edge = tuple[int, int]
@@ -22,20 +21,14 @@ class SimulatedNetwork:
         self._seed = seed
         self._links: dict[int, LinkPolicy] = {}
         self._nodes = cluster.nodes
-
-    def decide(self, now: int, source: int, target: int, size: int) -> tuple[Delivery, ...]:
-        """When, and how often, a frame of `size` bytes sent now arrives; empty if it does not."""
-        link = self._links.get(source * self._nodes + target)
-        if link is None:
-            link = self._link(source, target)
-        return link.decide(now, size)
+        self._ordinary: dict[tuple[str, str], Link] = {}  # by the regions of source and target
 
     def apply(self, planned: PlannedFault) -> None:
         """Put a Cut or a Link in force on its links."""
         fault = planned.fault
         assert isinstance(fault, Cut | Link)
         for source, target in fault.links:
-            self._link(source, target).apply(planned.id, fault)
+            self.link(source, target).apply(planned.id, fault)
 
     def lift(self, planned: PlannedFault) -> dict[str, int]:
         """Take it off again; returns how often it bit, by kind, over its links."""
@@ -43,19 +36,22 @@ class SimulatedNetwork:
         assert isinstance(fault, Cut | Link)
         total: dict[str, int] = {}
         for source, target in fault.links:
-            link = self._link(source, target)
+            link = self.link(source, target)
             for kind, times in link.counts(planned.id).items():
                 total[kind] = total.get(kind, 0) + times
             link.lift(planned.id)
         return total
 
-    def _link(self, source: int, target: int) -> LinkPolicy:
+    def link(self, source: int, target: int) -> LinkPolicy:
+        """The policy of one directed link: when, and how often, a frame that is sent arrives."""
         key = source * self._nodes + target
         link = self._links.get(key)
         if link is None:
-            link = self._links[key] = LinkPolicy(
-                source, target, seed=self._seed, base=ordinary_link(self._cluster, source, target)
-            )
+            regions = (self._cluster.regions[source], self._cluster.regions[target])
+            base = self._ordinary.get(regions)
+            if base is None:
+                base = self._ordinary[regions] = ordinary_link(self._cluster, source, target)
+            link = self._links[key] = LinkPolicy(source, target, seed=self._seed, base=base)
         return link
 
 

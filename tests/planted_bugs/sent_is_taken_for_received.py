@@ -16,9 +16,9 @@ def plant():
         current[0] = (id(self), peer)
         return on_pull(self, peer, frame)
 
-    def only_new(self, heads, low, high, wants):
+    def only_new(self, comparison, low, high, wants):
         known = sent.setdefault(current[0], set())
-        for commit in lacked(self, heads, low, high, wants):
+        for commit in lacked(self, comparison, low, high, wants):
             if commit.id not in known:
                 known.add(commit.id)
                 yield commit

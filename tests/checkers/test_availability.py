@@ -1,0 +1,105 @@
+"""Availability: shares and latencies, from the intended start."""
+
+import pytest
+
+from checkers.availability import percentiles_ms
+from tests.checkers.histories import Book, header, the_anomaly
+
+
+def run(calm="", faulted=""):
+    """One add for each letter: o (ok), f (fail), i (info), in calm and then under a fault."""
+    book = Book(header(s="gset", faults=["f0"]))
+    outcomes = {"o": "ok", "f": "fail", "i": "info"}
+    for letter in calm:
+        book.add(0, book.at, outcomes[letter])
+    book.fault("f0", "injected")
+    for letter in faulted:
+        book.add(0, book.at, outcomes[letter])
+    book.fault("f0", "lifted")
+    return book
+
+
+@pytest.mark.parametrize(
+    ("book", "options", "share"),
+    [
+        (run("ooof"), {"ok_min": 0.8}, 0.75),
+        (run("ooi", "oi"), {"info_max": 0.3}, 0.4),
+        (run("of", "oooooooo"), {"ok_min": 0.9, "calm_ok_min": 0.9}, 0.5),
+    ],
+    ids=["ok_min", "info_max", "calm_ok_min"],
+)
+def test_over_budget_is_found(book, options, share):
+    found = the_anomaly(book.judge("availability", **options), "over-budget")
+    key = found.data["budget"]
+    assert key in options and found.data["share"] == share
+    assert found.message == f"{key}: {share:.4f}, the budget is {options[key]}"
+    assert found.events
+
+
+@pytest.mark.parametrize(
+    ("book", "options"),
+    [
+        (run("f", "i"), {}),
+        (run("oooof"), {"ok_min": 0.8}),
+        (run("oo", "ffi"), {"calm_ok_min": 1.0, "ok_min": 0.4}),
+        (run("oi"), {"info_max": 0.5}),
+    ],
+    ids=["no budget", "just enough", "bad only under faults", "at the limit"],
+)
+def test_within_budget_is_valid(book, options):
+    assert book.judge("availability", **options).validity == "valid"
+
+
+@pytest.mark.parametrize(
+    ("book", "options", "said"),
+    [
+        (run(), {}, "0 operations"),
+        (run("oo"), {"operations_min": 3, "ok_min": 1.0}, "2 operations, at least 3 are needed"),
+        (run("", "oo"), {"calm_ok_min": 0.9}, "no operation began in calm"),
+    ],
+)
+def test_too_little_evidence_is_unknown(book, options, said):
+    found = book.judge("availability", **options)
+    assert found.validity == "unknown" and said in found.notes[0]
+
+
+def test_digests_and_final_reads_are_not_clients_operations():
+    book = run("oo")
+    book.digest(0, "r")
+    book.finals([1])
+    figures = book.judge("availability").figures
+    assert figures["operations"] == 2 and figures["by_action"] == {"add": {"ok": 2}}
+
+
+def test_outcomes_are_told_apart_by_window_and_an_operation_belongs_where_it_began():
+    book = Book(header(s="gset", faults=["f0"]))
+    calm = book.begin("add", 0, "s", 1)
+    book.fault("f0", "injected")
+    faulted = book.begin("add", 0, "s", 2)
+    book.end(calm)
+    book.fault("f0", "lifted")
+    book.end(faulted, "info")
+    assert book.judge("availability").figures["by_window"] == {"calm": {"ok": 1}, "faulted": {"info": 1}}
+
+
+def test_a_fault_that_was_skipped_is_never_in_force():
+    book = Book(header(s="gset", faults=["f0"]))
+    book.fault("f0", "skipped", "cannot")
+    book.add(0, 1)
+    assert book.judge("availability").figures["by_window"]["calm"] == {"ok": 1}
+
+
+def test_latency_counts_the_wait_for_the_clients_turn():
+    book = Book(header(s="gset"))
+    book.pass_ms(100)
+    op = book.begin("add", 0, "s", 1, intended=1_000_000)
+    book.end(op)
+    figures = book.judge("availability").figures
+    assert figures["latency_max_ms"] == (book.at - 1_000_000) / 1e6 == 101
+
+
+def test_percentiles_are_of_the_nearest_rank():
+    assert percentiles_ms("x", []) == {}
+    assert percentiles_ms("x", [5_000_000]) == {"x_p50_ms": 5, "x_p99_ms": 5, "x_max_ms": 5}
+    hundred = [number * 1_000_000 for number in range(100, 0, -1)]
+    assert percentiles_ms("x", hundred) == {"x_p50_ms": 50, "x_p99_ms": 99, "x_max_ms": 100}

@@ -1,0 +1,68 @@
+"""Exposure: a run that put nothing to the test is unknown, and never invalid."""
+
+import pytest
+
+from checkers.history import FaultEntry
+from tests.checkers.histories import Book, header
+
+
+def run(*stages, required=True, writes=1, reads=1, bites=1):
+    """A run in which the fault f0 went through `stages`."""
+    book = Book(header(s="gset", faults=[FaultEntry("f0", "cut", required, "cut 0 from 1")]))
+    book.phase("load")
+    for stage in stages:
+        evidence = {"bites": bites} if stage in ("observed", "lifted") else {}
+        book.fault("f0", stage, "the backend cannot" if stage == "skipped" else "", **evidence)
+    for number in range(writes):
+        book.add(0, number)
+    for _ in range(reads):
+        book.read(0, range(writes))
+    book.phase("heal")
+    book.add(0, "after the load")
+    book.finals([*range(writes), "after the load"])
+    return book
+
+
+BLIND = {
+    "never put in force": (run(), "never put in force"),
+    "never lifted": (run("injected", "observed"), "never confirmed lifted"),
+    "did not bite": (run("injected", "lifted", bites=0), "not seen to bite"),
+    "skipped": (run("skipped"), "skipped: the backend cannot"),
+}
+
+
+@pytest.mark.parametrize(("book", "said"), BLIND.values(), ids=BLIND)
+def test_a_required_fault_that_was_not_felt_makes_the_run_unknown(book, said):
+    found = book.judge("exposure")
+    assert found.validity == "unknown"
+    assert found.notes == [f"required fault f0 (cut 0 from 1): {said}"]
+
+
+@pytest.mark.parametrize("stages", [(), ("skipped",), ("injected",)])
+def test_an_opportunistic_fault_is_only_noted(stages):
+    found = run(*stages, required=False).judge("exposure")
+    assert found.validity == "valid" and found.notes[0].startswith("opportunistic fault f0")
+
+
+@pytest.mark.parametrize("stages", [("injected", "lifted"), ("injected", "observed", "lifted")])
+def test_a_fault_that_bit_and_was_lifted_is_evidence(stages):
+    found = run(*stages, bites=2).judge("exposure")
+    assert found.validity == "valid" and found.notes == []
+    assert found.figures["bites"]["f0"] >= 2 and (found.figures["writes"], found.figures["reads"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("load", "options", "said"),
+    [
+        ({"writes": 0}, {}, "0 writes were answered under load, at least 1 are needed"),
+        ({"reads": 0}, {}, "0 reads were answered under load, at least 1 are needed"),
+        ({"writes": 4}, {"writes_min": 5}, "4 writes were answered under load, at least 5 are needed"),
+    ],
+)
+def test_too_little_load_is_unknown_and_what_comes_after_the_load_does_not_count(load, options, said):
+    found = run("injected", "lifted", **load).judge("exposure", **options)
+    assert found.validity == "unknown" and found.notes == [said]
+
+
+def test_a_run_without_load_can_be_asked_for():
+    assert run("injected", "lifted", reads=0).judge("exposure", reads_min=0).validity == "valid"
