@@ -45,12 +45,13 @@ class Delivery(NamedTuple):
 class _Shape:
     """One Link fault on one link, with its streams and its counts."""
 
-    __slots__ = ("_free_at", "_names", "_streams", "counts", "latency", "link")
+    __slots__ = ("_free_at", "_jitter_ns", "_names", "_streams", "counts", "latency", "link")
 
     def __init__(self, link: Link, *, seed: int, source: int, target: int, fault: str) -> None:
         self.counts: dict[str, int] = {}
         self.latency = int(link.latency_ms * MILLISECOND)
         self.link = link
+        self._jitter_ns = int(link.jitter_ms * MILLISECOND)
         self._free_at = 0
         self._names = (seed, source, target, fault)
         self._streams: dict[str, Callable[[], float]] | None = None
@@ -96,9 +97,9 @@ class _Shape:
     def slow(self, at: int, now: int, wait: int, drawn: dict[str, float]) -> int:
         """When the frame arrives that without this fault would arrive at `at`."""
         delay = self.latency
-        if "jitter" in drawn:
-            delay += int((2 * drawn["jitter"] - 1) * self.link.jitter_ms * MILLISECOND)
-        if max(at + delay, now) != max(at, now):
+        if self._jitter_ns:
+            delay += int((2 * drawn["jitter"] - 1) * self._jitter_ns)
+        if delay and max(at + delay, now) != max(at, now):
             self.count("delayed")
         if wait:
             self.count("throttled")
@@ -110,11 +111,10 @@ class LinkPolicy:
 
     __slots__ = (
         "_astray",
-        "_base",
         "_base_latency",
         "_cuts",
         "_jitter",
-        "_jitters",
+        "_jitter_ns",
         "_last",
         "_past",
         "_plain",
@@ -129,7 +129,6 @@ class LinkPolicy:
         self._source = source
         self._target = target
         self._seed = seed
-        self._base = base
         self._base_latency = int(base.latency_ms * MILLISECOND)
         self._jitter: Callable[[], float] | None = None
         self._cuts: dict[str, int] = {}
@@ -138,7 +137,7 @@ class LinkPolicy:
         self._astray: tuple[tuple[int, _Shape], ...] = ()
         self._last = 0
         self._simple = not (base.loss or base.duplicate or base.reorder or base.corrupt or base.rate_kb_s)
-        self._jitters = bool(base.jitter_ms) and self._simple
+        self._jitter_ns = int(base.jitter_ms * MILLISECOND) if self._simple else 0
         if not self._simple:
             self._shapes[_NOBODY] = self._shape(base, _NOBODY)
         self._plain = self._simple
@@ -175,8 +174,9 @@ class LinkPolicy:
         """What becomes of `size` bytes sent at `now` (ns, never going backwards)."""
         if self._plain:
             at = now + self._base_latency
-            if self._jitters:
-                at += self._own_jitter()
+            if self._jitter_ns:
+                jitter = self._jitter or self._open_jitter()
+                at += int((2 * jitter() - 1) * self._jitter_ns)
                 if at < now:
                     at = now
             if at < self._last:
@@ -185,14 +185,16 @@ class LinkPolicy:
             return (Delivery(at),)
         return self._decide_under_faults(now, size)
 
-    def _own_jitter(self) -> int:
-        if self._jitter is None:
-            self._jitter = stream(self._seed, "link", self._source, self._target, _NOBODY, "jitter").random
-        return int((2 * self._jitter() - 1) * self._base.jitter_ms * MILLISECOND)
+    def _open_jitter(self) -> Callable[[], float]:
+        self._jitter = stream(self._seed, "link", self._source, self._target, _NOBODY, "jitter").random
+        return self._jitter
 
     def _decide_under_faults(self, now: int, size: int) -> tuple[Delivery, ...]:
         ordinary = self._base_latency if self._simple else 0  # otherwise the shape under no name has it
-        at = now + ordinary + (self._own_jitter() if self._jitters else 0)
+        at = now + ordinary
+        if self._jitter_ns:
+            jitter = self._jitter or self._open_jitter()
+            at += int((2 * jitter() - 1) * self._jitter_ns)
         dropped, copies, back, flip = bool(self._cuts), 0, 0, -1
         mover: _Shape | None = None
         for fault in self._cuts:

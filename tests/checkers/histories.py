@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
+import msgspec
+
 from checkers.compose import check
 from checkers.history import (
     CheckEntry,
@@ -146,14 +148,8 @@ class Book:
 
     def judge(self, checker: str, **options: Any) -> CheckResult:
         """What one checker says of the history."""
-        self.header = _with_check(self.header, checker, options)
-        return check(self.history).results[0]
-
-
-def _with_check(header: Header, name: str, options: dict[str, Any]) -> Header:
-    import msgspec
-
-    return msgspec.structs.replace(header, checks=[CheckEntry(name, options)])
+        asked = msgspec.structs.replace(self.header, checks=[CheckEntry(checker, options)])
+        return check(History(header=asked, events=self.events)).results[0]
 
 
 def the_anomaly(result: CheckResult, name: str) -> Anomaly:
@@ -201,7 +197,9 @@ def correct_run(r: Random, *, steps: int = 60, wipes: bool = True) -> Book:
     Operations overlap: each happens at a moment of its own between its invocation and its completion, if at all.
     """
     nodes = r.randint(2, 5)
-    book = Book(header(nodes=nodes, checks=ALL_CHECKS, faults=["f0"] if wipes else [], s="gset", o="orset", c="pncounter"))
+    book = Book(
+        header(nodes=nodes, checks=ALL_CHECKS, faults=["f0"] if wipes else [], s="gset", o="orset", c="pncounter")
+    )
     replicas = [Replica() for _ in range(nodes)]
     flight: dict[int, dict[str, Any]] = {}  # op -> what is to be said of it
     book.phase("load")

@@ -38,7 +38,10 @@ class Crashing:
 
 @pytest.mark.parametrize(
     ("when", "said"),
-    [("event", "crashed at event 2: KeyError: 'gone'"), ("final", "crashed in its conclusion: ZeroDivisionError: nought")],
+    [
+        ("event", "crashed at event 2: KeyError: 'gone'"),
+        ("final", "crashed in its conclusion: ZeroDivisionError: nought"),
+    ],
 )
 def test_a_checker_that_crashes_knows_nothing_and_the_others_go_on(monkeypatch, when, said):
     monkeypatch.setitem(compose.CHECKERS, "crashing", Crashing)
@@ -154,6 +157,8 @@ def test_of_many_anomalies_of_a_name_some_are_kept_and_all_counted():
 
 def test_a_result_is_invalid_before_unknown_before_valid():
     one = Anomaly("lost", "one", [])
-    assert result("any", [one], unknown=["why"]) == CheckResult("any", "invalid", [one], ["why"], {"anomalies": {"lost": 1}})
+    assert result("any", [one], unknown=["why"]) == CheckResult(
+        "any", "invalid", [one], ["why"], {"anomalies": {"lost": 1}}
+    )
     assert result("any", [], unknown=["why"], notes=["note"]).notes == ["why", "note"]
     assert result("any", [], notes=["note"]).validity == "valid"

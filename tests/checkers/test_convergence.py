@@ -89,9 +89,7 @@ GOOD = {
     "digests that answer late but in time": run(after=lag(900)),
     "a lagging node under load": run(lambda b: (b.digest(1, "r0"), b.digest(2, "r1"), b.digest(1, "r1"))),
     "different roots may have one value": run(lambda b: b.digest(1, "r9", "values of r1")),
-    "a node outside the core stays apart": run(
-        lambda b: b.digest(2, "r0"), finals=("r2", "r2", "r0"), core=[0, 1]
-    ),
+    "a node outside the core stays apart": run(lambda b: b.digest(2, "r0"), finals=("r2", "r2", "r0"), core=[0, 1]),
     "a node outside the core is silent": run(finals=("r2", "r2", None), core=[0, 1]),
     "a digest that failed": run(lambda b: b.end(b.begin("digest", 1, ""), "fail")),
     "long disagreement before the heal": run(lambda b: (b.digest(1, "r0"), b.pass_ms(9000))),

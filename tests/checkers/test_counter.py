@@ -37,7 +37,13 @@ BUGS = {
     "forgets its own decrement": (read(2, 7), (6, 6, 6), "out-of-bounds", [2], 7),
     "all end too low": (counted, (1, 1, 1), "out-of-bounds", [0], 1),
     "all end off by one": (counted, (7, 7, 7), "out-of-bounds", [0], 7),
-    "a failed increment counts": (lambda b: (counted(b), b.count(0, 4, "fail")), (10, 10, 10), "out-of-bounds", [0], 10),
+    "a failed increment counts": (
+        lambda b: (counted(b), b.count(0, 4, "fail")),
+        (10, 10, 10),
+        "out-of-bounds",
+        [0],
+        10,
+    ),
     "a failed decrement counts": (lambda b: (counted(b), b.count(0, -1, "fail")), (5, 5, 5), "out-of-bounds", [0], 5),
     "counted before it was begun": (
         lambda b: (b.count(0, 1), b.read(1, 2, object="c"), b.count(0, 1)),

@@ -62,7 +62,11 @@ GOOD = {
     "removed": ("orset", then(adds(1), remove(0, 1), read(0), read(1, 1)), []),
     "shown while the remove was in flight": ("orset", remove_in_flight, []),
     "another's add survives the remove": ("orset", then(adds(1), add(1, 1), remove(0, 1)), [1]),
-    "another's add survives though it had been shown": ("orset", then(adds(1), read(0, 1), add(1, 1), remove(0, 1)), [1]),
+    "another's add survives though it had been shown": (
+        "orset",
+        then(adds(1), read(0, 1), add(1, 1), remove(0, 1)),
+        [1],
+    ),
     "another's indefinite add survives": ("orset", then(adds(1), add(1, 1, "info"), remove(0, 1), read(0, 1)), [1]),
     "its own indefinite add comes later": ("orset", then(adds(1), add(0, 1, "info"), remove(0, 1)), [1]),
     "an add that overlaps the remove": ("orset", add_in_flight, [1]),

@@ -48,7 +48,7 @@ def text_of(history):
 
 def small():
     book = Book(header(s="gset", c="pncounter", checks=["set_full"], faults=["f0"]))
-    book.phase("load", "a note, ünïcode and \"quotes\"\nand lines")
+    book.phase("load", 'a note, ünïcode and "quotes"\nand lines')
     book.add(0, 1)
     book.add(1, "1", "info")
     book.count(0, 3)

@@ -119,7 +119,14 @@ BUGS = {
     "shown before it was begun": ("gset", then(read(1, 1), adds(1)), [1], "phantom", 1, [1]),
     "twice in one read": ("gset", then(adds(1), read(2, 1, 1)), [1], "duplicate", 1, [2]),
     "three times in a final read": ("gset", adds(1), ([1, 1, 1], [1], [1]), "duplicate", 1, [0]),
-    "a failed add is shown": ("gset", then(adds(1), add(0, 2, "fail"), read(1, 2)), [1, 2], "failed-but-visible", 2, None),
+    "a failed add is shown": (
+        "gset",
+        then(adds(1), add(0, 2, "fail"), read(1, 2)),
+        [1, 2],
+        "failed-but-visible",
+        2,
+        None,
+    ),
     "a failed add is shown before another add of it": (
         "orset",
         then(adds(1), add(0, 2, "fail"), read(1, 2), add(0, 2)),
