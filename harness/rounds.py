@@ -125,8 +125,8 @@ def _sample(
         now = knows[running]
         chosen = _choose(generator, trials=running.size, nodes=nodes, fanout=fanout, choosers=correct)
         who = np.arange(running.size)[:, None, None]
-        arrives = generator.random(chosen.shape) < push
-        answers = generator.random(chosen.shape) < pull
+        arrives = generator.random(chosen.shape, dtype=np.float32) < push
+        answers = generator.random(chosen.shape, dtype=np.float32) < pull
         initiator_knows = now[:, :correct, None]
         target_is_correct = chosen < correct
         after = now.copy()
@@ -152,9 +152,9 @@ def _choose(
     """
     others = nodes - 1
     if _few(nodes, fanout):
-        picks = np.empty((fanout, trials, choosers), dtype=np.int64)
+        picks = np.empty((fanout, trials, choosers), dtype=np.int32)
         for i, j in enumerate(range(others - fanout, others)):
-            pick = generator.integers(0, j, size=(trials, choosers), endpoint=True)
+            pick = generator.integers(0, j, size=(trials, choosers), endpoint=True, dtype=np.int32)
             picks[i] = np.where((picks[:i] == pick).any(axis=0), j, pick)
         chosen = np.moveaxis(picks, 0, 2)
     else:

@@ -26,7 +26,7 @@ seeds = st.integers(0, 2**32)
 def test_a_correct_run_is_never_invalid(seed, steps, wipes):
     book = correct_run(Random(seed), steps=steps, wipes=wipes)
     judge = Judge(book.header)
-    assert not any([judge.on_event(index, event) for index, event in enumerate(book.events)]), "an early false alarm"
+    assert not any(judge.on_event(index, event) for index, event in enumerate(book.events)), "an early false alarm"
     verdict = judge.final()
     assert verdict.validity != "invalid", [one for one in verdict.results if one.validity == "invalid"]
     assert not any("crashed" in note for one in verdict.results for note in one.notes)

@@ -1,0 +1,241 @@
+"""The command line as a user meets it: what it prints, what it leaves, and one clear line for what is wrong."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli import CAMPAIGNS, main
+from harness.errors import EXIT_BAD_INPUT, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID
+
+HALVES = CAMPAIGNS / "halves.toml"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """One run of halves under seed 7: (its directory, what was printed)."""
+    store = tmp_path_factory.mktemp("store")
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "run", str(HALVES), "--seed", "7", "--store", str(store)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == EXIT_VALID, done.stderr
+    assert done.stderr == "", "no progress in a pipe"
+    return store / "halves" / "latest", done.stdout
+
+
+def trace_hash(printed):
+    return re.search(r"^trace hash: ([0-9a-f]{32})$", printed, re.M).group(1)
+
+
+def verdict_part(printed):
+    return [line for line in printed.splitlines() if line.startswith(("verdict", "  "))]
+
+
+def test_a_run_prints_its_verdict_and_leaves_plan_history_and_verdict(kept):
+    directory, printed = kept
+    assert "halves seed 7: valid (as expected)" in printed
+    assert sorted(path.name for path in directory.iterdir()) == ["history.jsonl", "plan.json", "verdict.json"]
+    assert json.loads((directory / "verdict.json").read_text())["validity"] == "valid"
+
+
+def test_replaying_the_plan_gives_the_same_hash(kept, tmp_path, capsys):
+    directory, printed = kept
+    assert main(["replay", str(directory), "--store", str(tmp_path)]) == EXIT_VALID
+    assert trace_hash(capsys.readouterr().out) == trace_hash(printed)
+
+
+def test_checking_the_history_gives_the_same_verdict(kept, capsys):
+    directory, printed = kept
+    assert main(["check", str(directory)]) == EXIT_VALID
+    assert verdict_part(capsys.readouterr().out) == verdict_part(printed)
+
+
+def test_an_acknowledged_element_that_is_edited_out_is_named_with_its_nodes(kept, tmp_path, capsys):
+    edited = tmp_path / "history.jsonl"
+    lines = (kept[0] / "history.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    finals = {e["op"]: e["node"] for e in events if e["kind"] == "invoke" and e.get("final") and e["action"] == "read"}
+    victim = next(e for e in events if e["kind"] == "complete" and e["op"] in finals and finals[e["op"]] == 2)
+    element = victim["value"]["add"].pop(17)
+    edited.write_text("\n".join(json.dumps(event) for event in events) + "\n")
+    assert main(["check", str(edited)]) == EXIT_INVALID
+    printed = capsys.readouterr().out
+    assert f"lost-write: numbers: element {element}," in printed
+    assert "nodes [2]" in printed
+
+
+def test_a_torn_last_line_is_said_and_the_verdict_is_unknown(kept, tmp_path, capsys):
+    torn = tmp_path / "history.jsonl"
+    torn.write_bytes((kept[0] / "history.jsonl").read_bytes()[:-20])
+    assert main(["check", str(torn)]) == EXIT_UNKNOWN
+    printed = capsys.readouterr().out
+    assert "is torn" in printed and 'no event of phase "done"' in printed
+
+
+CAMPAIGN = """
+name = "x"
+shows = "y"
+{cluster}
+[[workloads]]
+type = "gset"
+{rest}
+"""
+
+
+@pytest.mark.parametrize(
+    ("cluster", "rest", "says"),
+    [
+        ("[cluster]\nnods = 4", "", "cluster: Object contains unknown field `nods`"),
+        ("[cluster]\nnodes = 'four'", "", "cluster.nodes: Expected `int`, got `str`"),
+        ("[cluster]\nnodes = 0", "", "cluster.nodes: 0 is not in 1 .. 1000"),
+        ("[cluster]\nnodes = 4\nfaulty = 5", "", "cluster.faulty: 5 of 4 nodes"),
+        ("[cluster]\nnodes = 6\nfaulty = 2", "", "cluster.faulty: 2 of 6 nodes"),
+        ("[cluster]\nfanout = 9", "", "cluster.fanout: 9 is not in 1 .. 3"),
+        ("[cluster]\nstrategy = 'best'", "", "cluster.strategy: Invalid enum value 'best'"),
+        ("[cluster]\nregions = ['a']", "", "cluster.regions: names 1 of 4 nodes"),
+        ("[network]\nlatency_ms = -1.0", "", "network.latency_ms: is not in"),
+        ("[network]\nloss = 1.5", "", "network.loss: is not in"),
+        ("[network]\nbetween = [{source='a', target='b', latency_ms=1.0}]", "", "network.between[0].source"),
+        ("[load]\nduration_s = -3.0", "", "load.duration_s: is not in"),
+        ("[load]\nduration_s = nan", "", "load.duration_s: is not in"),
+        ("", "rate = 0.0", "workloads[0].rate: is not in"),
+        ("", "rate = inf", "workloads[0].rate: is not in"),
+        ("", "removes = 0.5", "workloads[0].removes: a gset only grows"),
+        ("", "nodes = [7]", "workloads[0].nodes: no node 7; nodes are 0 to 3"),
+        ("core = [9]", "", "core: no node 9"),
+        ("", "[[faults]]\nfault='cut'\nshape='halfs'", 'faults[0].shape: unknown shape "halfs"; one of bridge, halves'),
+        ("", "[[faults]]\nfault='cut'\nshape='halves'\nstart_s=-1.0", "faults[0].start_s: is negative"),
+        ("", "[[faults]]\nfault='cut'\nshape='halves'\nstart_s=99.0", "faults[0].start_s: begins after the load"),
+        ("", "[[faults]]\nfault='cut'\nshape='halves'\nduration_s=-1.0", "faults[0].duration_s"),
+        ("", "[[faults]]\nfault='pause'\nnodes=[4]", "faults[0].nodes: no node 4; nodes are 0 to 3"),
+        ("", "[[faults]]\nfault='kill'\nnodes=[0]\ndisk='melted'", "faults[0].disk: Invalid enum value 'melted'"),
+        ("", "[[faults]]\nfault='meteor'", "faults[0].fault: Invalid value 'meteor'"),
+        ("", "[[faults]]\nfault='byzantine'\nstrategy='lie'\nnodes=[0]", "no Byzantine seats yet"),
+        (
+            "",
+            "[[faults]]\nfault='kill'\npick=2\ndisk='wipe'",
+            "assumes.byzantine_and_wiped_max: the faults wipe 2 nodes",
+        ),
+        ("", "[[checks]]\nname='vibes'", 'checks[0].name: unknown checker "vibes"; one of availability'),
+        ("", "[[checks]]\nname='set_full'\noptions={object='a'}", "checks[0].options"),
+    ],
+)
+def test_a_bad_campaign_is_one_line_that_names_the_place(tmp_path, capsys, cluster, rest, says):
+    path = tmp_path / "bad.toml"
+    path.write_text(CAMPAIGN.format(cluster=cluster, rest=rest))
+    assert main(["run", str(path), "--store", str(tmp_path / "store")]) == EXIT_BAD_INPUT
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("bad.toml: ") and says in output.err
+    assert output.err.count("\n") == 1 and "Traceback" not in output.err
+    assert not (tmp_path / "store").exists(), "nothing is written half"
+
+
+@pytest.mark.parametrize("command", ["replay", "check", "run"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff\xfe", b"[1, 2]", b'{"kind":"header"}\n', b"[[[[" * 4000])
+def test_an_unreadable_file_is_one_line(tmp_path, capsys, command, content):
+    path = tmp_path / "input"
+    if content is not None:
+        path.write_bytes(content)
+    store = [] if command == "check" else ["--store", str(tmp_path / "store")]
+    assert main([command, str(path), *store]) == EXIT_BAD_INPUT
+    output = capsys.readouterr()
+    assert "input" in output.err and output.err.count("\n") == 1 and "Traceback" not in output.err
+
+
+def test_a_plan_that_was_edited_badly_is_one_line(kept, tmp_path, capsys):
+    plan = json.loads((kept[0] / "plan.json").read_text())
+    for place, spoil in (
+        ("operations[3].node", lambda p: p["operations"][3].__setitem__("node", 77)),
+        ("faults[0]", lambda p: p["faults"][0]["fault"].__setitem__("links", [[0, 9]])),
+        ("faults[0].fault", lambda p: p["faults"][0]["fault"].__setitem__("links", [[0, 0]])),
+        ("format", lambda p: p.__setitem__("format", 99)),
+        ("load_ns", lambda p: p.__setitem__("load_ns", "soon")),
+    ):
+        broken = json.loads(json.dumps(plan))
+        spoil(broken)
+        path = tmp_path / "plan.json"
+        path.write_text(json.dumps(broken))
+        assert main(["replay", str(path), "--store", str(tmp_path / "store")]) == EXIT_BAD_INPUT
+        error = capsys.readouterr().err
+        assert error.startswith(f"plan.json: {place}") and error.count("\n") == 1, error
+
+
+def test_a_store_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["run", str(HALVES), "--store", str(tmp_path / "file")]) == EXIT_BAD_INPUT
+    assert "the store cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["run"],
+        ["run", str(HALVES), "--seed", "-1"],
+        ["run", str(HALVES), "--seed", "many"],
+        ["run", str(HALVES), "--backend", "moon"],
+        ["sweep", "--seeds", "9-3"],
+        ["sweep", str(HALVES), "--seeds", "x"],
+        ["sweep", str(HALVES), "--jobs", "0"],
+        ["mutants", "no-such-bug"],
+        ["bench", "no-such-bench"],
+        ["check", str(HALVES.parent)],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_told_and_exits_64(arguments, capsys):
+    assert main(arguments) == EXIT_BAD_INPUT
+    output = capsys.readouterr()
+    assert output.err.strip() or output.out.strip()
+    assert "Traceback" not in output.err
+
+
+def test_a_sweep_tells_what_was_not_expected_and_keeps_it(tmp_path, capsys):
+    campaign = tmp_path / "hopeful.toml"
+    text = HALVES.read_text().replace('name = "halves"', 'name = "hopeful"')
+    campaign.write_text(text + '\n[expect]\nvalidity = "invalid"\nanomalies = ["diverged"]\n')
+    assert main(["sweep", str(campaign), "--seeds", "1-2", "--store", str(tmp_path / "s")]) == EXIT_INVALID
+    printed = capsys.readouterr().out
+    assert "hopeful: 2 seeds, 2 not as expected" in printed
+    assert len([p for p in (tmp_path / "s" / "hopeful").iterdir() if not p.is_symlink()]) == 2
+
+
+def test_a_capability_that_the_backend_lacks_is_a_skip_and_never_valid(tmp_path, capsys):
+    campaign = tmp_path / "corrupt.toml"
+    campaign.write_text(CAMPAIGN.format(cluster="", rest="[[faults]]\nfault='link'\ncorrupt=0.1"))
+    assert main(["run", str(campaign), "--store", str(tmp_path / "s")]) == EXIT_UNKNOWN
+    assert capsys.readouterr().out == "skipped: the sim backend cannot: corrupt\n"
+    campaign.write_text(CAMPAIGN.format(cluster="", rest="[[faults]]\nfault='link'\ncorrupt=0.1\nrequired=false"))
+    assert main(["run", str(campaign), "--store", str(tmp_path / "s")]) == EXIT_VALID
+    assert "opportunistic fault link-0" in capsys.readouterr().out
+
+
+def test_mutants_names_what_catches_a_bug_and_what_escapes(tmp_path, capsys):
+    bugs = tmp_path / "bugs"
+    bugs.mkdir()
+    shutil.copy(Path(__file__).parent / "planted_bugs" / "launch.py", bugs / "launch.py")
+    launcher = (bugs / "launch.py").read_text().replace("HERE.parent.parent", f"Path({str(Path.cwd())!r})")
+    (bugs / "launch.py").write_text(launcher)
+    shutil.copy(Path(__file__).parent / "planted_bugs" / "never_dialled_again.py", bugs)
+    (bugs / "harmless.py").write_text(
+        '"""A bug that is none."""\n\nSHOWS = "campaign halves.toml"\n\n\ndef plant():\n    pass\n'
+    )
+    assert (
+        main(["mutants", "--bugs", str(bugs), "--seeds", "2", "--false-alarm-seeds", "1", "never_dialled_again"]) == 0
+    )
+    assert "1 of 1 planted bugs caught" in capsys.readouterr().out
+    assert (
+        main(["mutants", "--bugs", str(bugs), "--seeds", "2", "--false-alarm-seeds", "1", "harmless"]) == EXIT_INVALID
+    )
+    printed = capsys.readouterr().out
+    assert "NOT CAUGHT" in printed and "0 of 1 planted bugs caught" in printed

@@ -1,0 +1,154 @@
+"""The simulator does to a node what its faults say, and nothing else."""
+
+import random
+
+import msgspec
+import pytest
+
+from checkers.history import FaultEvent, NodeEvent
+from faults.vocabulary import At, Cut, Kill, Link, Pause, PlannedFault, Skew, Trigger
+from harness.campaign import Campaign, Cluster, Load, WorkloadSpec
+from harness.compiler import compile_campaign
+from harness.execution import execute
+from harness.simulator.backend import SimulatorBackend
+from harness.simulator.disk import Disk
+from harness.simulator.loop import Loop
+from knhk_mesh.effects import Record
+from knhk_mesh.node import Node
+
+SECOND = 1_000_000_000
+
+
+def plan_with(*faults, nodes=4, seed=1, duration_s=3.0):
+    campaign = Campaign(
+        name="test",
+        shows="a test",
+        cluster=Cluster(nodes=nodes),
+        load=Load(duration_s=duration_s),
+        workloads=(WorkloadSpec(type="gset", rate=40.0),),
+    )
+    planned = tuple(
+        PlannedFault(id=f"f{i}", fault=fault, start=start, duration_ns=duration)
+        for i, (fault, start, duration) in enumerate(faults)
+    )
+    return msgspec.structs.replace(compile_campaign(campaign, seed, source="test"), faults=planned)
+
+
+def evidence(outcome, fault="f0"):
+    lifted = [e for e in outcome.history.events if type(e) is FaultEvent and e.fault == fault and e.stage == "lifted"]
+    assert len(lifted) == 1
+    return lifted[0].evidence
+
+
+ALL = tuple((a, b) for a in range(4) for b in range(4) if a != b)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Cut(links=ALL), "dropped"),
+        (Link(links=ALL, loss=0.5), "dropped"),
+        (Link(links=ALL, latency_ms=20.0), "delayed"),
+        (Link(links=ALL, duplicate=0.5), "duplicated"),
+        (Link(links=ALL, latency_ms=2.0, reorder=0.5), "reordered"),
+        (Pause(nodes=(1,)), "deferred"),
+        (Skew(nodes=(1,), offset_ms=1000.0), "bites"),
+        (Skew(nodes=(1,), mode="strobe", offset_ms=1000.0, period_ms=10.0), "flips"),
+        (Kill(nodes=(1,)), "bites"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
+)
+def test_every_fault_proves_that_it_bit_and_is_gone_afterwards(fault, kind):
+    outcome = execute(plan_with((fault, At(SECOND), SECOND)))
+    assert outcome.verdict.validity == "valid", outcome.verdict
+    assert evidence(outcome)[kind] > 0
+    assert evidence(outcome)["bites"] > 0
+
+
+def test_a_fault_that_meets_nothing_does_not_bite_and_the_verdict_is_unknown():
+    plan = plan_with((Cut(links=((0, 1),)), At(SECOND), 1))
+    outcome = execute(plan)
+    assert evidence(outcome)["bites"] == 0
+    assert outcome.verdict.validity == "unknown"
+
+
+def test_a_trigger_that_is_never_reached_is_unknown():
+    outcome = execute(plan_with((Kill(nodes=(1,)), Trigger(after="persist", node=1, count=10**6), SECOND)))
+    assert outcome.verdict.validity == "unknown"
+    assert any("never put in force" in note for result in outcome.verdict.results for note in result.notes)
+
+
+def test_a_trigger_strikes_at_its_very_step():
+    plan = plan_with((Kill(nodes=(2,), disk="lose-unsynced"), Trigger(after="persist", node=2, count=5), SECOND))
+    backend = SimulatorBackend(plan)
+    seen = []
+    backend.when(plan.faults[0].start, lambda: seen.append(len(backend.hosts[2].disk._blocks)))
+    from harness.recorder import Recorder
+    from harness.runner import Runner, header_for
+
+    Runner(plan, backend, Recorder(header_for(plan, backend, (), {}))).run()
+    assert seen == [5]
+
+
+@pytest.mark.parametrize(("fate", "kept"), [("keep", 3), ("lose-unsynced", 2), ("wipe", 0)])
+def test_a_disk_keeps_what_its_fate_leaves(fate, kept):
+    disk = Disk(random.Random(1))
+    records = [Record("commit", bytes([i]) * 50) for i in range(3)]
+    _, mark = disk.write(0, tuple(records[:2]))
+    disk.synced(mark)
+    disk.write(10, tuple(records[2:]))
+    assert disk.crash(fate) == 3 - kept
+    assert disk.read() == records[:kept]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_torn_write_is_found_by_reading_and_cut_off(seed):
+    disk = Disk(random.Random(seed))
+    records = [Record("commit", bytes([i]) * 50) for i in range(6)]
+    _, mark = disk.write(0, tuple(records[:2]))
+    disk.synced(mark)
+    disk.write(10, tuple(records[2:]))
+    assert disk.crash("torn") >= 1
+    left = disk.read()
+    assert disk.torn_found == 1
+    assert 2 <= len(left) < 6 and left == records[: len(left)]
+    disk.write(20, (records[5],))
+    assert disk.read() == [*left, records[5]]
+
+
+def test_events_at_one_time_run_in_the_order_of_scheduling():
+    loop, seen = Loop(), []
+    for name in "abc":
+        loop.at(5, seen.append, name)
+    loop.at(1, lambda: loop.at(0, seen.append, "now"))
+    loop.run()
+    assert seen == ["now", "a", "b", "c"] and loop.now == 5
+
+
+def test_a_node_that_raises_is_a_finding_and_not_our_crash(monkeypatch):
+    timer = Node.timer
+    calls = {"n": 0}
+
+    def breaks(self, now, name):
+        calls["n"] += 1
+        if calls["n"] == 30:
+            raise RuntimeError("planted")
+        return timer(self, now, name)
+
+    monkeypatch.setattr(Node, "timer", breaks)
+    outcome = execute(plan_with())
+    crashed = [e for e in outcome.history.events if type(e) is NodeEvent and e.name == "crashed"]
+    assert len(crashed) == 1 and "planted" in crashed[0].data["error"]
+    assert outcome.verdict.validity == "invalid"
+    assert "node-crashed" in {a.name for result in outcome.verdict.results for a in result.anomalies}
+
+
+def test_clients_meet_a_dead_node_definitely_and_a_paused_one_indefinitely():
+    dead = execute(plan_with((Kill(nodes=(0,)), At(SECOND // 2), 2 * SECOND)))
+    errors = {event.error for event in dead.history.events if getattr(event, "outcome", "") == "fail"}
+    assert "connection refused" in errors
+    paused = execute(plan_with((Pause(nodes=(0,)), At(SECOND // 2), 2 * SECOND)))
+    outcomes = {event.error for event in paused.history.events if getattr(event, "outcome", "") == "info"}
+    assert outcomes == {"time-out"}
+    processes = {e.process for e in paused.history.events if getattr(e, "process", "").startswith("w0c0")}
+    assert len(processes) > 1, "after an indefinite outcome a client goes on as a new process"
