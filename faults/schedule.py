@@ -11,6 +11,7 @@ Every entry has: `start_s` (default 0) or `after` (a trigger), `duration_s` (def
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from random import Random
 from typing import Any, Literal
 
@@ -69,7 +70,7 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     required: bool = True
 
 
-class CutSpec(_Spec, tag="cut"):
+class CutSpec(_Spec, frozen=True, tag="cut"):
     """Exactly one of `shape` (a grudge), `groups` (cut from each other) and `links`."""
 
     shape: str | None = None
@@ -77,7 +78,7 @@ class CutSpec(_Spec, tag="cut"):
     links: Links | None = None
 
 
-class LinkSpec(_Spec, tag="link"):
+class LinkSpec(_Spec, frozen=True, tag="link"):
     """On all links, or those of one of `shape`, `groups`, `links` and `between` (two regions, both ways)."""
 
     shape: str | None = None
@@ -93,24 +94,24 @@ class LinkSpec(_Spec, tag="link"):
     rate_kb_s: float = 0.0
 
 
-class _NodeSpec(_Spec):
+class _NodeSpec(_Spec, frozen=True):
     """Exactly one of `nodes` and `pick`, the number of nodes that the seed draws."""
 
     nodes: tuple[int, ...] | None = None
     pick: int | None = None
 
 
-class PauseSpec(_NodeSpec, tag="pause"):
+class PauseSpec(_NodeSpec, frozen=True, tag="pause"):
     """Nodes stand still."""
 
 
-class KillSpec(_NodeSpec, tag="kill"):
+class KillSpec(_NodeSpec, frozen=True, tag="kill"):
     """Nodes die; `duration_s` is how long they stay dead."""
 
     disk: DiskFate = "keep"
 
 
-class SkewSpec(_NodeSpec, tag="skew"):
+class SkewSpec(_NodeSpec, frozen=True, tag="skew"):
     """Wall clocks are wrong."""
 
     mode: SkewMode = "offset"
@@ -118,7 +119,7 @@ class SkewSpec(_NodeSpec, tag="skew"):
     period_ms: float = 0.0
 
 
-class ByzantineSpec(_NodeSpec, tag="byzantine", kw_only=True):
+class ByzantineSpec(_NodeSpec, frozen=True, tag="byzantine", kw_only=True):
     """Nodes lie."""
 
     strategy: str
@@ -301,7 +302,7 @@ def _check_one_death_at_a_time(planned: list[PlannedFault]) -> None:
                 spans.setdefault(node, []).append((begin, end, one.id))
     for node, deaths in spans.items():
         deaths.sort()
-        for (_, end, first), (begin, _, second) in zip(deaths, deaths[1:], strict=False):
+        for (_, end, first), (begin, _, second) in pairwise(deaths):
             if begin < end:
                 index = second.partition("-")[2].partition(".")[0]
                 raise FaultError(f"faults[{index}]", f"kills node {node} while {first} has it dead")

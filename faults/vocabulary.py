@@ -49,7 +49,7 @@ class _Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of the union: tagged by `fault` in TOML and JSON."""
 
 
-class Cut(_Fault, tag="cut"):
+class Cut(_Fault, frozen=True, tag="cut"):
     """Nothing passes from source to target on these links."""
 
     links: Links
@@ -58,7 +58,7 @@ class Cut(_Fault, tag="cut"):
         _check_links(self.links)
 
 
-class Link(_Fault, tag="link"):
+class Link(_Fault, frozen=True, tag="link"):
     """How links behave on top of what they ordinarily do.
 
     Latency is one way; jitter is uniform in [-jitter_ms, jitter_ms), never below no delay at all.  `loss`,
@@ -84,7 +84,7 @@ class Link(_Fault, tag="link"):
         _require(0 <= self.rate_kb_s < 1e9, "rate_kb_s: not in 0 .. 1e9")
 
 
-class Pause(_Fault, tag="pause"):
+class Pause(_Fault, frozen=True, tag="pause"):
     """These nodes do nothing until the fault is lifted."""
 
     nodes: tuple[int, ...]
@@ -93,7 +93,7 @@ class Pause(_Fault, tag="pause"):
         _check_nodes(self.nodes)
 
 
-class Kill(_Fault, tag="kill"):
+class Kill(_Fault, frozen=True, tag="kill"):
     """These nodes die, and start again when the fault is lifted, from a disk of this fate."""
 
     nodes: tuple[int, ...]
@@ -103,7 +103,7 @@ class Kill(_Fault, tag="kill"):
         _check_nodes(self.nodes)
 
 
-class Skew(_Fault, tag="skew"):
+class Skew(_Fault, frozen=True, tag="skew"):
     """Wall clocks are off: by an `offset` until lifted, by a `step` for good, or flipping each period (`strobe`)."""
 
     nodes: tuple[int, ...]
@@ -121,7 +121,7 @@ class Skew(_Fault, tag="skew"):
             _require(self.period_ms == 0, "period_ms: only a strobe has one")
 
 
-class Byzantine(_Fault, tag="byzantine"):
+class Byzantine(_Fault, frozen=True, tag="byzantine"):
     """These nodes follow a strategy of lying while the fault lasts, and count as faulty for the whole run."""
 
     nodes: tuple[int, ...]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from faults.schedule import FaultSpec
 
+from faults.schedule import FaultSpec
 from harness.errors import BadInput
 
 NODES_MAX = 1000
@@ -28,7 +28,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A TOML table: its keys are its fields, and no others."""
 
 
-class Cluster(_Table):
+class Cluster(_Table, frozen=True):
     """The nodes and how they gossip.  `faulty` is f, by default (n - 1) // 3; `regions` names one a node."""
 
     nodes: int = 4
@@ -40,7 +40,7 @@ class Cluster(_Table):
     regions: tuple[str, ...] = ()
 
 
-class Between(_Table):
+class Between(_Table, frozen=True):
     """The ordinary network from one region to another, in that direction only."""
 
     source: str
@@ -50,7 +50,7 @@ class Between(_Table):
     loss: float = 0.0
 
 
-class Network(_Table):
+class Network(_Table, frozen=True):
     """The network while no fault is in force: one way latency and jitter (uniform), loss as a probability."""
 
     latency_ms: float = 1.0
@@ -59,7 +59,7 @@ class Network(_Table):
     between: tuple[Between, ...] = ()
 
 
-class Load(_Table):
+class Load(_Table, frozen=True):
     """How long operations are offered, and how long a client waits for an answer."""
 
     duration_s: float = 12.0
@@ -67,7 +67,7 @@ class Load(_Table):
     digest_interval_ms: float = 500.0
 
 
-class WorkloadSpec(_Table):
+class WorkloadSpec(_Table, frozen=True):
     """One object under load.  `rate` is operations a second over all clients; `reads` and `removes` are shares.
 
     `clients` clients are spread over `nodes` (all by default: say who may write where only some can).
@@ -82,33 +82,33 @@ class WorkloadSpec(_Table):
     nodes: tuple[int, ...] | None = None
 
 
-class CheckSpec(_Table):
+class CheckSpec(_Table, frozen=True):
     """A checker by name, and its options."""
 
     name: str
     options: dict[str, Any] = {}
 
 
-class Expect(_Table):
+class Expect(_Table, frozen=True):
     """The claim: the verdict, and for an invalid one the anomalies by which it must show."""
 
     validity: Literal["valid", "invalid"] = "valid"
     anomalies: tuple[str, ...] = ()
 
 
-class Assumes(_Table):
+class Assumes(_Table, frozen=True):
     """What the claim rests on.  At most `byzantine_and_wiped_max` nodes lie or lose their disk; default f."""
 
     byzantine_and_wiped_max: int | None = None
 
 
-class Requires(_Table):
+class Requires(_Table, frozen=True):
     """Capabilities that a backend must have for the campaign to mean anything, beyond those of its faults."""
 
     capabilities: tuple[str, ...] = ()
 
 
-class Campaign(_Table):
+class Campaign(_Table, frozen=True):
     """A campaign, as decoded; `compiler.compile_campaign` checks what concerns several fields at once."""
 
     name: str

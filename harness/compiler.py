@@ -6,11 +6,20 @@ nobody knows, and claims whose assumptions the campaign itself breaks.
 
 from __future__ import annotations
 
-from checkers.compose import CHECKERS
-from checkers.history import CheckEntry, Deadline, ObjectEntry
+from checkers.compose import CHECKERS, make_checker
+from checkers.history import CheckEntry, Deadline, Header, ObjectEntry
 from faults.schedule import FaultError, compile_faults
 from faults.vocabulary import Byzantine, Kill, PlannedFault
-from harness.campaign import LOAD_S_MAX, NODES_MAX, OPERATIONS_MAX, Campaign, CheckSpec, WorkloadSpec
+from harness.campaign import (
+    LOAD_S_MAX,
+    NODES_MAX,
+    OPERATIONS_MAX,
+    Between,
+    Campaign,
+    CheckSpec,
+    Network,
+    WorkloadSpec,
+)
 from harness.errors import BadInput
 from harness.plan import Plan, PlannedCluster, PlannedOperation, fault_nodes
 from harness.rounds import rounds_quantile, specification_rounds
@@ -41,7 +50,7 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str) -> Plan:
     faults = _faults(campaign, cluster, seed, load_ns, source)
     core = _core(campaign, cluster.nodes, source)
     operations = _operations(campaign, workloads, cluster.nodes, seed, load_ns)
-    return Plan(
+    plan = Plan(
         campaign=campaign.name,
         shows=campaign.shows,
         seed=seed,
@@ -59,6 +68,8 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str) -> Plan:
         expect=campaign.expect,
         requires=campaign.requires.capabilities,
     )
+    _try_checks(plan, source)
+    return plan
 
 
 def _cluster(campaign: Campaign, source: str) -> PlannedCluster:
@@ -96,7 +107,10 @@ def _cluster(campaign: Campaign, source: str) -> PlannedCluster:
 
 def _network(campaign: Campaign, source: str) -> None:
     network = campaign.network
-    links = [("network", network), *((f"network.between[{i}]", one) for i, one in enumerate(network.between))]
+    links: list[tuple[str, Network | Between]] = [
+        ("network", network),
+        *((f"network.between[{i}]", one) for i, one in enumerate(network.between)),
+    ]
     for place, link in links:
         _require(0 <= link.latency_ms <= 60_000, source, f"{place}.latency_ms", "is not in 0 .. 60000")
         _require(0 <= link.jitter_ms <= 60_000, source, f"{place}.jitter_ms", "is not in 0 .. 60000")
@@ -222,8 +236,8 @@ def _operations(
 
 def _checks(campaign: Campaign, source: str) -> tuple[CheckEntry, ...]:
     types = {spec.type for spec in campaign.workloads}
-    usual = ["crashes", "convergence", "durability", "availability", "exposure"]
-    usual += ["set_full"] if types & {"gset", "orset"} else []
+    usual = ["crashes", "convergence", "availability", "exposure"]
+    usual += ["durability", "set_full"] if types & {"gset", "orset"} else []
     usual += ["counter"] if "pncounter" in types else []
     asked = campaign.checks
     named = {check.name for check in asked}
@@ -245,6 +259,26 @@ def _checks(campaign: Campaign, source: str) -> tuple[CheckEntry, ...]:
     return tuple(CheckEntry(name=check.name, options=check.options) for check in complete)
 
 
+def _try_checks(plan: Plan, source: str) -> None:
+    """Make every checker once, so that an option which it does not know ends here and not after the run."""
+    header = Header(
+        campaign=plan.campaign,
+        seed=plan.seed,
+        backend="",
+        nodes=[],
+        faulty=plan.cluster.faulty,
+        objects=list(plan.objects),
+        core=list(plan.core),
+        deadline=plan.deadline,
+        checks=list(plan.checks),
+    )
+    for index, check in enumerate(plan.checks):
+        try:
+            make_checker(header, check.name, check.options)
+        except ValueError as error:
+            raise BadInput(source, f"checks[{index}].options", str(error)) from None
+
+
 def deadline(campaign: Campaign, cluster: PlannedCluster, core: tuple[int, ...], *, writes: int) -> Deadline:
     """How long after the heal the core may take to converge, and what that was computed from.
 
@@ -252,7 +286,7 @@ def deadline(campaign: Campaign, cluster: PlannedCluster, core: tuple[int, ...],
     because nodes do not start their rounds together, and an exchange's frames and disk writes in each.
     """
     nodes = cluster.nodes
-    links = [cluster.network, *cluster.network.between]
+    links: list[Network | Between] = [cluster.network, *cluster.network.between]
     one_way_ms = max(link.latency_ms + link.jitter_ms for link in links)
     loss = max(link.loss for link in links)
     silent = 1 - len(core) / nodes

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ def specification_rounds(nodes: int) -> float:
 
 
 def default_trials(nodes: int) -> int:
-    """As many trials as take about a second: 20,000 for small meshes, 200 for a thousand nodes."""
-    return max(200, min(20_000, 1_000_000 // (nodes * 5)))
+    """As many trials as take less than a second: 20,000 for small meshes, 500 for a thousand nodes."""
+    return max(500, min(20_000, 400_000 // nodes))
 
 
 @lru_cache(maxsize=256)
@@ -156,7 +157,7 @@ def _choose(
         for i, j in enumerate(range(others - fanout, others)):
             pick = generator.integers(0, j, size=(trials, choosers), endpoint=True, dtype=np.int32)
             picks[i] = np.where((picks[:i] == pick).any(axis=0), j, pick)
-        chosen = np.moveaxis(picks, 0, 2)
+        chosen: NDArray[Any] = np.moveaxis(picks, 0, 2)
     else:
         keys = generator.random((trials, choosers, others))
         chosen = np.argpartition(keys, min(fanout, others - 1), axis=2)[:, :, :fanout]

@@ -112,7 +112,7 @@ type = "gset"
         ("", "nodes = [7]", "workloads[0].nodes: no node 7; nodes are 0 to 3"),
         ("core = [9]", "", "core: no node 9"),
         ("", "[[faults]]\nfault='cut'\nshape='halfs'", 'faults[0].shape: unknown shape "halfs"; one of bridge, halves'),
-        ("", "[[faults]]\nfault='cut'\nshape='halves'\nstart_s=-1.0", "faults[0].start_s: is negative"),
+        ("", "[[faults]]\nfault='cut'\nshape='halves'\nstart_s=-1.0", "faults[0].start_s: is not in 0 .. "),
         ("", "[[faults]]\nfault='cut'\nshape='halves'\nstart_s=99.0", "faults[0].start_s: begins after the load"),
         ("", "[[faults]]\nfault='cut'\nshape='halves'\nduration_s=-1.0", "faults[0].duration_s"),
         ("", "[[faults]]\nfault='pause'\nnodes=[4]", "faults[0].nodes: no node 4; nodes are 0 to 3"),
@@ -220,22 +220,18 @@ def test_a_capability_that_the_backend_lacks_is_a_skip_and_never_valid(tmp_path,
     assert "opportunistic fault link-0" in capsys.readouterr().out
 
 
+HARMLESS = '"""A bug that is none."""\n\nSHOWS = "campaign halves.toml"\n\n\ndef plant():\n    pass\n'
+
+
 def test_mutants_names_what_catches_a_bug_and_what_escapes(tmp_path, capsys):
-    bugs = tmp_path / "bugs"
-    bugs.mkdir()
-    shutil.copy(Path(__file__).parent / "planted_bugs" / "launch.py", bugs / "launch.py")
-    launcher = (bugs / "launch.py").read_text().replace("HERE.parent.parent", f"Path({str(Path.cwd())!r})")
-    (bugs / "launch.py").write_text(launcher)
-    shutil.copy(Path(__file__).parent / "planted_bugs" / "never_dialled_again.py", bugs)
-    (bugs / "harmless.py").write_text(
-        '"""A bug that is none."""\n\nSHOWS = "campaign halves.toml"\n\n\ndef plant():\n    pass\n'
-    )
-    assert (
-        main(["mutants", "--bugs", str(bugs), "--seeds", "2", "--false-alarm-seeds", "1", "never_dialled_again"]) == 0
-    )
+    planted = Path(__file__).parent / "planted_bugs"
+    launcher = (planted / "launch.py").read_text().replace("HERE.parent.parent", f"Path({str(Path.cwd())!r})")
+    (tmp_path / "launch.py").write_text(launcher)
+    shutil.copy(planted / "never_dialled_again.py", tmp_path)
+    (tmp_path / "harmless.py").write_text(HARMLESS)
+    command = ["mutants", "--bugs", str(tmp_path), "--seeds", "2", "--false-alarm-seeds", "1"]
+    assert main([*command, "never_dialled_again"]) == EXIT_VALID
     assert "1 of 1 planted bugs caught" in capsys.readouterr().out
-    assert (
-        main(["mutants", "--bugs", str(bugs), "--seeds", "2", "--false-alarm-seeds", "1", "harmless"]) == EXIT_INVALID
-    )
+    assert main([*command, "harmless"]) == EXIT_INVALID
     printed = capsys.readouterr().out
     assert "NOT CAUGHT" in printed and "0 of 1 planted bugs caught" in printed
