@@ -33,8 +33,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--knhk-replay", default=None, help="run this stored plan instead of the campaigns")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Refuse options that cannot be, before anything is collected."""
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """A TOML file in a directory called campaigns is a campaign."""
+    if file_path.suffix == ".toml" and file_path.parent.name == CAMPAIGN_DIRECTORY:
+        return CampaignFile.from_parent(parent, path=file_path)
+    return None
+
+
+def check_options(config: pytest.Config) -> None:
+    """Refuse options that cannot be.  Only once a campaign is collected, so that other projects' runs pay nothing."""
     from harness.execution import BACKENDS
 
     backend = config.getoption("--knhk-backend")
@@ -44,18 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--knhk-seeds is at least 1 and --knhk-seed at least 0")
 
 
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """A TOML file in a directory called campaigns is a campaign."""
-    if file_path.suffix == ".toml" and file_path.parent.name == CAMPAIGN_DIRECTORY:
-        return CampaignFile.from_parent(parent, path=file_path)
-    return None
-
-
 class CampaignFile(pytest.File):
     """One campaign's file."""
 
     def collect(self) -> Iterator[pytest.Item]:
         """One item: the batch of seeds, or the replay if this campaign's plan is to be replayed."""
+        check_options(self.config)
         yield CampaignItem.from_parent(self, name=self.path.stem)
 
 
