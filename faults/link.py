@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from faults.streams import stream
+from faults.streams import light_stream
 from faults.vocabulary import Cut, Link
 
 QUEUE_NS_MAX = 2_000_000_000
@@ -57,11 +57,11 @@ class _Shape:
         self._streams: dict[str, Callable[[], float]] | None = None
 
     def _open_streams(self) -> dict[str, Callable[[], float]]:
-        """Opened with the first frame: a stream is 2.5 KB, and most links of a large mesh carry nothing for long."""
+        """Opened with the first frame: a fault on every link of a large mesh meets many that carry nothing."""
         link = self.link
         seed, source, target, fault = self._names
         return {
-            purpose: stream(seed, "link", source, target, fault, purpose).random
+            purpose: light_stream(seed, "link", source, target, fault, purpose).random
             for purpose, used in (
                 ("loss", link.loss),
                 ("duplicate", link.duplicate),
@@ -186,7 +186,7 @@ class LinkPolicy:
         return self._decide_under_faults(now, size)
 
     def _open_jitter(self) -> Callable[[], float]:
-        self._jitter = stream(self._seed, "link", self._source, self._target, _NOBODY, "jitter").random
+        self._jitter = light_stream(self._seed, "link", self._source, self._target, _NOBODY, "jitter").random
         return self._jitter
 
     def _decide_under_faults(self, now: int, size: int) -> tuple[Delivery, ...]:

@@ -62,7 +62,7 @@ class Network(_Table, frozen=True):
 class Load(_Table, frozen=True):
     """How long operations are offered, and how long a client waits for an answer."""
 
-    duration_s: float = 12.0
+    duration_s: float = 14.0
     operation_timeout_ms: float = 1000.0
     digest_interval_ms: float = 500.0
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+
 from checkers.compose import check as judge
 from checkers.history import History, HistoryError, read_history
-
 from harness.campaign import Expect, read_campaign
 from harness.compiler import compile_campaign
 from harness.errors import EXIT_BAD_INPUT, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, BadInput
 from harness.execution import BACKENDS, Outcome, execute, lacking, meets
 from harness.plan import Plan, read_plan
+from harness.progress import share_of
 from harness.render import outcome_line, verdict_lines
 from harness.store import HISTORY, PLAN, RunDirectory, find
 
@@ -37,7 +38,8 @@ def _execute(plan: Plan, *, backend: str, store: Path) -> int:
         print(f"skipped: the {backend} backend cannot: {', '.join(needed)}")
         return EXIT_UNKNOWN
     directory = RunDirectory(store, plan.campaign, plan.seed)
-    outcome = execute(plan, backend=backend, directory=directory)
+    with share_of(plan.campaign) as tell:
+        outcome = execute(plan, backend=backend, directory=directory, progress=tell)
     print(outcome_line(outcome))
     print("\n".join(verdict_lines(outcome.verdict)))
     if outcome.trace_hash is not None:

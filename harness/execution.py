@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -12,8 +13,9 @@ from checkers.history import History
 from checkers.verdict import Verdict
 from faults.vocabulary import PlannedFault, capabilities_needed
 from harness.campaign import Expect
+from harness.errors import BadInput
 from harness.plan import Plan
-from harness.recorder import Recorder
+from harness.recorder import HistoryFull, Recorder
 from harness.runner import Runner, header_for
 from harness.simulator.backend import CAPABILITIES as SIMULATOR_CAPABILITIES
 from harness.simulator.backend import SimulatorBackend
@@ -64,10 +66,18 @@ def lacking(plan: Plan, backend: str) -> tuple[list[str], list[tuple[PlannedFaul
     return sorted(set(needed)), skips
 
 
-def execute(plan: Plan, *, backend: str = "sim", directory: RunDirectory | None = None) -> Outcome:
+def execute(
+    plan: Plan,
+    *,
+    backend: str = "sim",
+    directory: RunDirectory | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Outcome:
     """Run `plan` and judge it; with a `directory`, leave plan, history and verdict there.
 
     The caller has asked `lacking` before; what is only opportunistic and cannot be done is skipped and said.
+    `progress` is told the share of the load that is behind, each second.  Raises BadInput where the directory cannot
+    be written.
     """
     started = time.perf_counter()
     make, capabilities = BACKENDS[backend]
@@ -83,7 +93,11 @@ def execute(plan: Plan, *, backend: str = "sim", directory: RunDirectory | None 
         recorder = Recorder(header, stream)
         for planned, reason in skips:
             recorder.fault(planned.id, "skipped", 0, {}, reason)
-        Runner(runnable, cluster, recorder).run()
+        Runner(runnable, cluster, recorder, progress=progress).run()
+    except HistoryFull as error:
+        raise BadInput(plan.campaign, "", str(error)) from None
+    except OSError as error:
+        raise BadInput(str(directory.path if directory else ""), "", f"cannot be written: {error.strerror}") from None
     finally:
         if stream is not None:
             stream.close()

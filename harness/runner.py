@@ -18,7 +18,6 @@ from typing import Any
 
 from checkers.history import Complete, FaultEntry, Header, Invoke, NodeEntry
 from faults.vocabulary import At, PlannedFault, Trigger
-
 from harness.backend import Answer, Ask, Backend
 from harness.clients import Client, Survey
 from harness.plan import Plan
@@ -30,6 +29,7 @@ DEADLINE_GRACE = 2
 """Waiting goes on beyond the deadline by this factor, so that the verdict can tell late from never."""
 
 OBSERVER = "observer"
+SECOND = 1_000_000_000
 
 
 def header_for(plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw: dict[str, Any]) -> Header:
@@ -60,10 +60,18 @@ def header_for(plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw:
 class Runner:
     """One run.  Call `run` once; the recorder has the history afterwards."""
 
-    def __init__(self, plan: Plan, backend: Backend, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        backend: Backend,
+        recorder: Recorder,
+        *,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
         self._plan = plan
         self._backend = backend
         self._recorder = recorder
+        self._progress = progress
         self._clients: dict[str, Client] = {}
         self._in_force: dict[str, PlannedFault] = {}
         self._healed = False
@@ -90,9 +98,17 @@ class Runner:
                     )
                 backend.call_at(operation.at_ns, partial(client.offer, operation))
             backend.call_at(plan.load_ns, self._end_load)
+            if self._progress is not None:
+                self._tell_progress()
             backend.run()
         finally:
             backend.stop()
+
+    def _tell_progress(self) -> None:
+        now, load_ns = self._backend.now(), self._plan.load_ns
+        if self._progress is not None and now <= load_ns:
+            self._progress(now / load_ns)
+            self._backend.call_at(now + SECOND, self._tell_progress)
 
     def _observe(self, node: int, name: str, monotonic: int, wall: int, data: dict[str, Any]) -> None:
         self._recorder.node(node, name, self._backend.now(), monotonic, wall, data)

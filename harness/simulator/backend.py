@@ -36,6 +36,8 @@ from knhk_mesh.telemetry import TickSource, no_ticks
 CLIENT_LATENCY_NS = 200_000
 """One way between a client and its node, on a path that no fault touches."""
 STROBE_FLIPS_MAX = 100_000
+OPENED_MAX = 500_000
+"""Commits that are remembered as opened; then all are forgotten, and opened again as they come."""
 
 CAPABILITIES = (
     "cut", "latency", "jitter", "loss", "duplicate", "reorder", "rate", "pause",
@@ -247,6 +249,8 @@ def memoised_opener() -> Callable[[bytes, WireCommit], Commit]:
         key = (wire.header, wire.signature, wire.deps, wire.body)
         found = opened.get(key)
         if found is None:
+            if len(opened) >= OPENED_MAX:
+                opened.clear()
             try:
                 found = open_commit(network, wire)
             except BadCommit as error:

@@ -29,6 +29,9 @@ from knhk_mesh.telemetry import TickSource, no_ticks
 WALL_START_NS = 1_767_225_600_000_000_000
 """2026-01-01, when every simulated run begins."""
 
+WAITING_MAX = 100_000
+"""What a paused host takes in at most; further frames fall, as they would from a full socket buffer."""
+
 Transmit = Callable[[int, bytes, bytes], None]
 """(sender's number, receiver's agent id, frame)."""
 
@@ -133,7 +136,8 @@ class Host:
             self.refused += 1
         elif self.paused:
             self.deferred += 1
-            self._waiting.append((self.deliver, (sender, frame)))
+            if len(self._waiting) < WAITING_MAX:
+                self._waiting.append((self.deliver, (sender, frame)))
         else:
             # The path of every frame: what `_ask` does, without the call.
             now = self._loop.now

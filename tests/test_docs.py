@@ -1,0 +1,49 @@
+"""What the documents show works: the example in docs/campaigns.md compiles, and every checker and campaign is named."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from checkers.compose import CHECKERS
+from faults.grudges import GRUDGES
+from harness.campaign import parse_campaign, read_campaign
+from harness.cli import CAMPAIGNS
+from harness.compiler import compile_campaign
+
+ROOT = Path(__file__).parent.parent
+SECONDS_MIN, SECONDS_MAX = 10, 20
+
+
+def test_the_example_of_every_field_compiles():
+    text = (ROOT / "docs" / "campaigns.md").read_text()
+    example = re.search(r"```toml\n(.*?)```", text, re.S).group(1)
+    plan = compile_campaign(parse_campaign(example.encode(), source="docs"), 1, source="docs")
+    assert plan.operations and plan.cluster.nodes == 4
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+def test_every_checker_is_described(name):
+    assert f"| `{name}` |" in (ROOT / "docs" / "checkers.md").read_text()
+
+
+@pytest.mark.parametrize("shape", GRUDGES)
+def test_every_grudge_is_named(shape):
+    assert f"`{shape}`" in (ROOT / "docs" / "campaigns.md").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(CAMPAIGNS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_campaign_says_what_it_shows_in_one_sentence(path):
+    campaign = read_campaign(path)
+    assert campaign.name == path.stem
+    assert campaign.shows.endswith(".") and campaign.shows[0].isupper() and ". " not in campaign.shows
+    assert SECONDS_MIN <= campaign.load.duration_s <= SECONDS_MAX
+
+
+def test_the_campaigns_cover_the_sizes_and_the_faults():
+    campaigns = [read_campaign(path) for path in CAMPAIGNS.glob("*.toml")]
+    assert {campaign.cluster.nodes for campaign in campaigns} >= {3, 4, 7, 25}
+    kinds = {type(fault).__name__ for campaign in campaigns for fault in campaign.faults}
+    assert kinds == {"CutSpec", "LinkSpec", "PauseSpec", "KillSpec", "SkewSpec"}
+    fates = {fault.disk for campaign in campaigns for fault in campaign.faults if hasattr(fault, "disk")}
+    assert fates == {"keep", "lose-unsynced", "torn", "wipe"}
