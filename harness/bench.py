@@ -21,7 +21,8 @@ from harness.compiler import compile_campaign
 from harness.execution import execute
 from harness.recorder import Recorder
 from harness.runner import Runner, header_for
-from harness.simulator.backend import CAPABILITIES, SimulatorBackend
+from harness.simulator.backend import SimulatorBackend
+from harness.simulator.faults import CAPABILITIES
 from harness.simulator.loop import Loop
 
 REPEATS = 3
@@ -70,11 +71,9 @@ def mesh_campaign(*, nodes: int, authors: int, rate: float, seconds: float) -> C
 def run_mesh(campaign: Campaign, *, trace: bool = False) -> Traffic:
     """Run it, recording as always but without judging; the boot of the nodes is not timed."""
     plan = compile_campaign(campaign, 1, source="bench")
-    backend = SimulatorBackend(plan)
-    recorder = Recorder(header_for(plan, backend, CAPABILITIES, {}))
     deliveries: list[tuple[int, int]] = []
-    if trace:
-        backend.loop = _TracingLoop(deliveries)
+    backend = SimulatorBackend(plan, loop=_TracingLoop(deliveries) if trace else None)
+    recorder = Recorder(header_for(plan, backend, CAPABILITIES, {}))
     started = [0.0]
     backend.call_at(0, lambda: started.__setitem__(0, time.perf_counter()))
     Runner(plan, backend, recorder).run()

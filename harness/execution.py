@@ -17,8 +17,8 @@ from harness.errors import BadInput
 from harness.plan import Plan
 from harness.recorder import HistoryFull, Recorder
 from harness.runner import Runner, header_for
-from harness.simulator.backend import CAPABILITIES as SIMULATOR_CAPABILITIES
 from harness.simulator.backend import SimulatorBackend
+from harness.simulator.faults import CAPABILITIES as SIMULATOR_CAPABILITIES
 from harness.store import RunDirectory
 
 BACKENDS = {"sim": (SimulatorBackend, SIMULATOR_CAPABILITIES)}

@@ -152,3 +152,36 @@ def test_clients_meet_a_dead_node_definitely_and_a_paused_one_indefinitely():
     assert outcomes == {"time-out"}
     processes = {e.process for e in paused.history.events if getattr(e, "process", "").startswith("w0c0")}
     assert len(processes) > 1, "after an indefinite outcome a client goes on as a new process"
+
+
+def test_faults_that_overlap_are_lifted_one_by_one():
+    outcome = execute(
+        plan_with(
+            (Pause(nodes=(1,)), At(SECOND // 2), SECOND),
+            (Pause(nodes=(1,)), At(SECOND), SECOND),
+            (Kill(nodes=(1,)), At(SECOND + SECOND // 4), SECOND // 2),
+            (Kill(nodes=(2,)), At(SECOND), SECOND),
+            (Kill(nodes=(2,)), Trigger(after="persist", node=2, count=3), 2 * SECOND),
+            (Skew(nodes=(3,), offset_ms=1000.0), At(SECOND), SECOND),
+            (Skew(nodes=(3,), offset_ms=-1000.0), At(SECOND), SECOND // 2),
+        )
+    )
+    starts = [(e.node, e.t) for e in outcome.history.events if type(e) is NodeEvent and e.name == "started"]
+    assert [t for node, t in starts if node == 1][1:] == [2 * SECOND], "dead or paused until the last one lets go"
+    assert len([t for node, t in starts if node == 2]) == 2
+    found = [a for result in outcome.verdict.results for a in result.anomalies]
+    assert not found, found
+
+
+def test_a_crashed_node_is_not_restarted_by_the_end_of_a_pause(monkeypatch):
+    timer = Node.timer
+
+    def breaks(self, now, name):
+        if now.monotonic > SECOND // 2 and self.config.peers[0].addr == "node1":  # node 0
+            raise RuntimeError("planted")
+        return timer(self, now, name)
+
+    monkeypatch.setattr(Node, "timer", breaks)
+    outcome = execute(plan_with((Pause(nodes=(0,)), At(SECOND), SECOND)))
+    starts = [e.node for e in outcome.history.events if type(e) is NodeEvent and e.name == "started"]
+    assert starts.count(0) == 1

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 
-from faults.vocabulary import Cut, Kill, Link, Pause, PlannedFault, Skew, Trigger
+from faults.vocabulary import PlannedFault, Trigger
 from harness.backend import Answer, Ask, Evidence, NodeObserver
 from harness.plan import Plan, PlannedCluster
+from harness.simulator.faults import CAPABILITIES, SimulatedFaults
 from harness.simulator.host import Host
 from harness.simulator.loop import Loop
 from harness.simulator.network import SimulatedNetwork
@@ -35,16 +36,8 @@ from knhk_mesh.telemetry import TickSource, no_ticks
 
 CLIENT_LATENCY_NS = 200_000
 """One way between a client and its node, on a path that no fault touches."""
-STROBE_FLIPS_MAX = 100_000
 OPENED_MAX = 500_000
 """Commits that are remembered as opened; then all are forgotten, and opened again as they come."""
-
-CAPABILITIES = (
-    "cut", "latency", "jitter", "loss", "duplicate", "reorder", "rate", "pause",
-    "kill-keep", "kill-lose-unsynced", "kill-torn", "kill-wipe",
-    "skew-offset", "skew-step", "skew-strobe", "trigger",
-)  # fmt: skip
-"""What this backend can do to a cluster.  Not `corrupt`: a simulated link is an authenticated channel."""
 
 _NOTE = struct.Struct(">QHHI")
 
@@ -55,18 +48,17 @@ class SimulatorBackend:
     name = "sim"
     capabilities = CAPABILITIES
 
-    def __init__(self, plan: Plan, *, ticks: TickSource = no_ticks) -> None:
-        self.loop = Loop()
+    def __init__(self, plan: Plan, *, ticks: TickSource = no_ticks, loop: Loop | None = None) -> None:
+        self.loop = loop or Loop()
         self.network = SimulatedNetwork(plan.cluster, seed=plan.seed)
         self.hosts: list[Host] = []
+        self.faults = SimulatedFaults(self.hosts, self.network, self.loop)
         self.frames_delivered = 0
         self._plan = plan
         self._ticks = ticks
         self._signers = [node_signer(plan.seed, number) for number in range(plan.cluster.nodes)]
         self._number_of = {signer.agent_id: number for number, signer in enumerate(self._signers)}
         self._ids = [signer.agent_id for signer in self._signers]
-        self._before: dict[str, list[tuple[int, int]]] = {}
-        self._strobes: dict[str, int] = {}
         self._triggers: dict[tuple[int, str], list[tuple[int, Callable[[], None]]]] = {}
         self._reached: dict[tuple[int, str], int] = {}
 
@@ -157,65 +149,11 @@ class SimulatorBackend:
 
     def inject(self, planned: PlannedFault) -> None:
         """Put a fault in force."""
-        self.loop.note(b"inject " + planned.id.encode())
-        match planned.fault:
-            case Cut() | Link():
-                self.network.apply(planned)
-            case Pause(nodes=nodes):
-                self._before[planned.id] = [(node, self.hosts[node].deferred) for node in nodes]
-                for node in nodes:
-                    self.hosts[node].paused = self.hosts[node].node is not None
-            case Kill(nodes=nodes, disk=fate):
-                self._before[planned.id] = [(node, self.hosts[node].kill(fate)) for node in nodes]
-            case Skew() as skew:
-                self._before[planned.id] = [(node, self.hosts[node].wall_offset_ns) for node in skew.nodes]
-                self._skew(planned.id, skew, 0)
-            case _:
-                raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
-
-    def _skew(self, fault: str, skew: Skew, flips: int) -> None:
-        offset = int(skew.offset_ms * 1e6)
-        if skew.mode == "strobe":
-            if flips and fault not in self._strobes:
-                return
-            self._strobes[fault] = flips
-            if flips < STROBE_FLIPS_MAX:
-                self.loop.at(self.loop.now + int(skew.period_ms * 1e6), self._skew, fault, skew, flips + 1)
-        for node, before in self._before[fault]:
-            self.hosts[node].wall_offset_ns = before + (offset if flips % 2 == 0 else 0)
+        self.faults.inject(planned)
 
     def lift(self, planned: PlannedFault) -> Evidence:
         """Undo a fault and tell how it was seen to bite."""
-        self.loop.note(b"lift " + planned.id.encode())
-        before = self._before.pop(planned.id, [])
-        match planned.fault:
-            case Cut() | Link():
-                counts = self.network.lift(planned)
-                return {"bites": sum(counts.values()), **counts}
-            case Pause():
-                deferred = sum(self.hosts[node].deferred - count for node, count in before)
-                for node, _ in before:
-                    self.hosts[node].resume()
-                return {"bites": deferred, "deferred": deferred}
-            case Kill(disk=fate):
-                for node, _ in before:
-                    self.hosts[node].boot()
-                nodes = ",".join(str(node) for node, _ in before)
-                return {
-                    "bites": len(before),
-                    "disk": fate,
-                    "nodes": nodes,
-                    "records_lost": sum(n for _, n in before),
-                }
-            case Skew(mode=mode):
-                flips = self._strobes.pop(planned.id, 0)
-                seen = sum(self.hosts[node].wall_offset_ns != offset for node, offset in before)
-                if mode != "step":
-                    for node, offset in before:
-                        self.hosts[node].wall_offset_ns = offset
-                return {"bites": flips if mode == "strobe" else seen, "flips": flips}
-            case _:
-                raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
+        return self.faults.lift(planned)
 
 
 def node_signer(seed: int, number: int) -> Signer:

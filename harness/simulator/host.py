@@ -57,9 +57,11 @@ class Host:
         self.disk = Disk(stream(seed, "disk", number))
         self.node: Node | None = None
         self.paused = False
+        self.killed = False
         self.deferred = 0
         self.refused = 0
         self.wall_offset_ns = 0
+        self._offsets: dict[str, int] = {}
         self.watch: Callable[[str], None] | None = None
         self._config = config
         self._signer = signer
@@ -80,9 +82,15 @@ class Host:
         now = self._loop.now
         return Instant(now, WALL_START_NS + now + self.wall_offset_ns)
 
+    def set_wall_offset(self, fault: str, offset_ns: int) -> None:
+        """Let `fault` put the wall clock off by `offset_ns`, beside what other faults do to it."""
+        self._offsets[fault] = offset_ns
+        self.wall_offset_ns = sum(self._offsets.values())
+
     def boot(self) -> None:
         """Start the node from what the disk holds."""
         assert self.node is None
+        self.paused = self.killed = False
         self._boots += 1
         random: Random = stream(self._seed, "node", self.number, self._boots)
         records = self.disk.read()
@@ -98,8 +106,8 @@ class Host:
     def kill(self, fate: str) -> int:
         """End the process at once; returns the number of journal records that its disk lost."""
         self.node = None
+        self.killed = True
         self._boots += 1
-        self.paused = False
         self._timers.clear()
         self._waiting.clear()
         broken, self._requests = self._requests, {}
@@ -120,6 +128,7 @@ class Host:
         where = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno} in {where.name})"
         self.kill("keep")
+        self.killed = False
         self._observer(self.number, "crashed", now.monotonic, now.wall, {"error": said})
 
     def resume(self) -> None:
