@@ -19,6 +19,7 @@ from checkers.exposure import Exposure
 from checkers.history import Complete, Event, Header, History, Phase
 from checkers.set_full import SetFull
 from checkers.verdict import Anomaly, CheckResult, Verdict, worst
+from checkers.visibility import Visibility
 
 
 class Checker(Protocol):
@@ -41,6 +42,7 @@ CHECKERS: dict[str, Callable[..., Checker]] = {
     "durability": Durability,
     "exposure": Exposure,
     "set_full": SetFull,
+    "visibility": Visibility,
 }
 """The checkers by the names that campaigns use.  Each takes the header, and its options by keyword."""
 

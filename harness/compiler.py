@@ -236,7 +236,7 @@ def _operations(
 
 def _checks(campaign: Campaign, source: str) -> tuple[CheckEntry, ...]:
     types = {spec.type for spec in campaign.workloads}
-    usual = ["crashes", "convergence", "availability", "exposure"]
+    usual = ["crashes", "convergence", "visibility", "availability", "exposure"]
     usual += ["durability", "set_full"] if types & {"gset", "orset"} else []
     usual += ["counter"] if "pncounter" in types else []
     asked = campaign.checks

@@ -69,7 +69,7 @@ def rounds_quantile(
         messages_pull=messages_pull,
         seed=seed,
     )
-    return int(np.quantile(sample, quantile, method="higher"))
+    return int(np.quantile(sample, quantile, method="inverted_cdf"))
 
 
 def rounds_sample(

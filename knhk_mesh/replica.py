@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -185,6 +186,17 @@ class Replica:
         return newly
 
 
+def _plain(value: Any) -> Any:
+    """`value` with every byte string as hex: what an observer is shown must be readable in any format."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
 def _committed(commit: Commit) -> Event:
     return Event(
         "committed",
@@ -192,7 +204,7 @@ def _committed(commit: Commit) -> Event:
             "id": commit.id.hex(),
             "prev": commit.prev.hex() if commit.seq else None,
             "deps": [dep.hex() for dep in commit.deps],
-            "operations": [msgspec.to_builtins(operation) for operation in commit.operations],
+            "operations": [_plain(msgspec.structs.asdict(operation)) for operation in commit.operations],
             "accuses": commit.accused.hex() if commit.accused else None,
         },
     )

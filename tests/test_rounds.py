@@ -120,6 +120,13 @@ def test_the_quantile_is_the_least_number_of_rounds_that_enough_trials_needed() 
         assert found == sample.min() or (sample <= found - 1).mean() < quantile
 
 
+def test_the_quantile_of_a_few_trials_is_exact_too() -> None:
+    asked = {"nodes": 30, "fanout": 1, "trials": 7, "loss": 0.5}
+    ordered = sorted(rounds_sample(**asked))
+    assert len(set(ordered)) > 3
+    assert [rounds_quantile(**asked, quantile=(rank - 0.5) / 7) for rank in range(1, 8)] == ordered
+
+
 def test_one_seed_gives_one_sample_and_batches_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"nodes": 30, "fanout": 3, "trials": 3000, "loss": 0.2}
     first = rounds_sample(**asked, seed=4)

@@ -227,6 +227,15 @@ def test_a_cut_beats_everything_and_alone_counts() -> None:
     assert (made.counts("a"), made.counts("b")) == ({"dropped": 50}, {"dropped": 100}), "counts outlive the fault"
 
 
+@pytest.mark.parametrize("order", ["ax", "xa"])
+def test_a_cut_that_is_lifted_leaves_the_other_faults_in_force(order: str) -> None:
+    made = policy(x=link(loss=1.0), a=Cut(links=HERE))
+    for fault in order:
+        assert len(dropped(drive(made, 20))) == 20
+        made.lift(fault)
+    assert not dropped(drive(made, 20))
+
+
 def test_a_narrow_link_sends_one_frame_after_another_and_drops_what_waits_too_long() -> None:
     made = policy(x=link(rate_kb_s=100))
     ten_ms = 10 * MS  # 1000 bytes at 100 kB/s
