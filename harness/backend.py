@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
+
 from faults.vocabulary import PlannedFault, Trigger
 
 

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from checkers.history import Complete, Invoke
-
 from harness.backend import Answer, Ask, Backend
 from harness.plan import PlannedOperation
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from checkers.history import CheckEntry, Deadline, ObjectEntry
 from faults.vocabulary import PlannedFault
-
 from harness.campaign import Expect, Network, split_place
 from harness.errors import BadInput
 

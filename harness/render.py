@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from checkers.verdict import CheckResult, Verdict
-
 from harness.execution import Outcome
 
 ANOMALIES_SHOWN = 5

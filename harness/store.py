@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
-from checkers.verdict import Verdict
 
+from checkers.verdict import Verdict
 from harness.errors import BadInput
 from harness.plan import Plan, encode_plan
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from faults.streams import stream
-
 from harness.campaign import WorkloadSpec
 from harness.plan import PlannedOperation
 

@@ -121,10 +121,11 @@ def test_the_quantile_is_the_least_number_of_rounds_that_enough_trials_needed() 
 
 
 def test_the_quantile_of_a_few_trials_is_exact_too() -> None:
-    asked = {"nodes": 30, "fanout": 1, "trials": 7, "loss": 0.5}
+    asked = {"nodes": 30, "fanout": 1, "trials": 8, "loss": 0.5, "mode": "push"}
     ordered = sorted(rounds_sample(**asked))
     assert len(set(ordered)) > 3
-    assert [rounds_quantile(**asked, quantile=(rank - 0.5) / 7) for rank in range(1, 8)] == ordered
+    for share in (0.5, 0):  # of a trial short of the rank, and exactly at it
+        assert [rounds_quantile(**asked, quantile=(rank - share) / 8) for rank in range(1, 9)] == ordered
 
 
 def test_one_seed_gives_one_sample_and_batches_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
