@@ -7,7 +7,7 @@ nobody knows, and claims whose assumptions the campaign itself breaks.
 from __future__ import annotations
 
 from checkers.compose import CHECKERS, make_checker
-from checkers.history import CheckEntry, Deadline, Header, ObjectEntry
+from checkers.history import CheckEntry, Header, ObjectEntry
 from faults.schedule import FaultError, compile_faults
 from faults.vocabulary import Byzantine, Kill, PlannedFault
 from harness.campaign import (
@@ -20,24 +20,13 @@ from harness.campaign import (
     Network,
     WorkloadSpec,
 )
+from harness.deadline import deadline_for
 from harness.errors import BadInput
 from harness.plan import Plan, PlannedCluster, PlannedOperation, fault_nodes
-from harness.rounds import rounds_quantile, specification_rounds
 from harness.workloads import plan_digests, plan_workload
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
-
-MESSAGES_TO_PEER = 3
-MESSAGES_FROM_PEER = 4
-"""Frames of one exchange that must all arrive for the push direction and for the pull direction (see the mesh's
-`gossip`): push, pull, delta; push, pull, pull, delta."""
-RECONNECT_NS = 700 * MILLISECOND
-"""A dead peer is dialled again after at most 500 ms of backoff, found in the round after, and answers in its own."""
-DISK_NS = 10 * MILLISECOND
-COMMIT_BYTES = 600
-FRAMES_AN_EXCHANGE = 8
-QUANTILE = 0.9999
 
 
 def compile_campaign(campaign: Campaign, seed: int, *, source: str) -> Plan:
@@ -61,8 +50,8 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str) -> Plan:
         objects=tuple(ObjectEntry(name=name, type=spec.type) for spec, name in workloads),
         operations=operations,
         faults=faults,
-        deadline=deadline(
-            campaign, cluster, core, writes=sum(1 for o in operations if o.action not in ("read", "digest"))
+        deadline=deadline_for(
+            cluster, core=core, writes=sum(1 for o in operations if o.action not in ("read", "digest"))
         ),
         checks=_checks(campaign, source),
         expect=campaign.expect,
@@ -277,50 +266,6 @@ def _try_checks(plan: Plan, source: str) -> None:
             make_checker(header, check.name, check.options)
         except ValueError as error:
             raise BadInput(source, f"checks[{index}].options", str(error)) from None
-
-
-def deadline(campaign: Campaign, cluster: PlannedCluster, core: tuple[int, ...], *, writes: int) -> Deadline:
-    """How long after the heal the core may take to converge, and what that was computed from.
-
-    total = reconnect + transfer + (rounds + 1) x (interval + exchange): the model's QUANTILE of rounds, one more
-    because nodes do not start their rounds together, and an exchange's frames and disk writes in each.
-    """
-    nodes = cluster.nodes
-    links: list[Network | Between] = [cluster.network, *cluster.network.between]
-    one_way_ms = max(link.latency_ms + link.jitter_ms for link in links)
-    loss = max(link.loss for link in links)
-    silent = 1 - len(core) / nodes
-    rounds = rounds_quantile(
-        nodes=nodes,
-        fanout=cluster.fanout,
-        loss=loss,
-        silent=silent,
-        quantile=QUANTILE,
-        messages_push=MESSAGES_TO_PEER,
-        messages_pull=MESSAGES_FROM_PEER,
-    ) if nodes > 1 else 0  # fmt: skip
-    exchange_ns = int((MESSAGES_FROM_PEER + 1) * one_way_ms * MILLISECOND) + DISK_NS
-    transfers = -(-writes * COMMIT_BYTES // (FRAMES_AN_EXCHANGE * cluster.frame_bytes_max))
-    interval = cluster.gossip_interval_ns
-    transfer_ns = transfers * (interval + exchange_ns)
-    return Deadline(
-        total_ns=RECONNECT_NS + transfer_ns + (rounds + 1) * (interval + exchange_ns),
-        rounds=rounds,
-        interval_ns=interval,
-        reconnect_ns=RECONNECT_NS,
-        transfer_ns=transfer_ns,
-        exchange_ns=exchange_ns,
-        specification_rounds=specification_rounds(nodes),
-        inputs={
-            "nodes": nodes,
-            "fanout": cluster.fanout,
-            "loss": loss,
-            "silent": silent,
-            "quantile": QUANTILE,
-            "one_way_ms": one_way_ms,
-            "writes": writes,
-        },
-    )
 
 
 def _require(holds: bool, source: str, place: str, problem: str) -> None:
