@@ -29,7 +29,10 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Cluster(_Table, frozen=True):
-    """The nodes and how they gossip.  `faulty` is f, by default (n - 1) // 3; `regions` names one a node."""
+    """The nodes and how they gossip.  `faulty` is f, by default (n - 1) // 3; `regions` names one a node.
+
+    `disk_sync_ms_max` is for simulated disks: a sync takes from 0.3 ms to so long.
+    """
 
     nodes: int = 4
     faulty: int | None = None
@@ -37,6 +40,7 @@ class Cluster(_Table, frozen=True):
     strategy: Literal["random", "nearest", "hybrid"] = "random"
     gossip_interval_ms: float = 100.0
     frame_bytes_max: int = 65536
+    disk_sync_ms_max: float = 2.0
     regions: tuple[str, ...] = ()
 
 

@@ -75,6 +75,8 @@ def _cluster(campaign: Campaign, source: str) -> PlannedCluster:
     fanout = min(5, max(1, nodes - 1)) if asked.fanout is None else asked.fanout
     _require(1 <= fanout <= max(1, nodes - 1), source, "cluster.fanout", f"{fanout} is not in 1 .. {nodes - 1}")
     _require(asked.gossip_interval_ms >= 1, source, "cluster.gossip_interval_ms", "is at least 1")
+    sync = asked.disk_sync_ms_max
+    _require(0.3 <= sync <= 1000, source, "cluster.disk_sync_ms_max", "is not in 0.3 .. 1000")
     _require(
         len(asked.regions) in (0, nodes),
         source,
@@ -89,6 +91,7 @@ def _cluster(campaign: Campaign, source: str) -> PlannedCluster:
         strategy=asked.strategy,
         gossip_interval_ns=int(asked.gossip_interval_ms * MILLISECOND),
         frame_bytes_max=asked.frame_bytes_max,
+        disk_sync_ns_max=int(asked.disk_sync_ms_max * MILLISECOND),
         regions=asked.regions or ("",) * nodes,
         network=campaign.network,
     )

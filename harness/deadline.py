@@ -27,7 +27,8 @@ MESSAGES_FROM_PEER = 4
 `gossip`): push, pull, delta; push, pull, pull, delta."""
 RECONNECT_NS = 700 * MILLISECOND
 """A dead peer is dialled again after at most 500 ms of backoff, found in the round after, and answers in its own."""
-DISK_NS = 10 * MILLISECOND
+SYNCS = 5
+"""Disk writes that the frames of one exchange may have to wait for, one after the other."""
 COMMIT_BYTES = 600
 FRAMES_AN_EXCHANGE = 8
 
@@ -39,7 +40,7 @@ def deadline_for(cluster: PlannedCluster, *, core: tuple[int, ...], writes: int)
     loss = max(link.loss for link in links)
     silent = 1 - len(core) / cluster.nodes
     rounds = _rounds(cluster, loss=loss, silent=silent)
-    exchange_ns = int((MESSAGES_FROM_PEER + 1) * one_way_ms * MILLISECOND) + DISK_NS
+    exchange_ns = int((MESSAGES_FROM_PEER + 1) * one_way_ms * MILLISECOND) + SYNCS * cluster.disk_sync_ns_max
     interval_ns = cluster.gossip_interval_ns
     transfers = -(-writes * COMMIT_BYTES // (FRAMES_AN_EXCHANGE * cluster.frame_bytes_max))
     transfer_ns = transfers * (interval_ns + exchange_ns)

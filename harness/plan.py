@@ -49,6 +49,7 @@ class PlannedCluster(msgspec.Struct, frozen=True):
     strategy: str
     gossip_interval_ns: int
     frame_bytes_max: int
+    disk_sync_ns_max: int
     regions: tuple[str, ...]
     network: Network
 

@@ -63,6 +63,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         _require(self.fanout >= 1, "fanout", "is at least 1")
         _require(self.strategy in STRATEGIES, "strategy", f"is one of {', '.join(STRATEGIES)}")
         _require(self.gossip_interval_ns >= MILLISECOND, "gossip_interval_ns", "is at least a millisecond")
+        _require(0 <= self.network_start_ms < 1 << 48, "network_start_ms", "fits a commit's clock, 48 bits")
         _require(self.frame_bytes_max >= FRAME_BYTES_MIN, "frame_bytes_max", f"is at least {FRAME_BYTES_MIN}")
         for field in ("dial_backoff_max_ns", "dials_per_round_max", "delta_frames_max", "pending_commits_max",
                       "pending_bytes_max", "requests_waiting_max"):  # fmt: skip
@@ -70,6 +71,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         ids = [peer.agent_id for peer in self.peers]
         _require(all(len(one) == AGENT_ID_BYTES for one in ids), "peers", "have ids of 32 bytes")
         _require(len(set(ids)) == len(ids), "peers", "are distinct")
+        _require(all(peer.addr for peer in self.peers), "peers", "have an address")
 
     @property
     def quorum_size(self) -> int:

@@ -142,8 +142,9 @@ class GossipCoordinator:
         return [Event("converged", {"round": self.rounds, "root": root.hex()})] if became else []
 
     def _pull(self, peer: AgentId, *, forks: list[bytes], answer: bool) -> Send:
-        start = int(self._random.random() * 256).to_bytes(1, "big") + bytes(7)
-        heads, low, high = self._replica.heads.row(entries_max=self._entries_max, start=start)
+        table = self._replica.heads
+        start = table.start_at(self._random.random())
+        heads, low, high = table.row(entries_max=self._entries_max, start=start)
         wants = [*forks, *self._replica.pending.roots(WANTS_MAX - len(forks))]
         root = self._replica.log.root()
         pull = Pull(self._session, self._sequence(peer), root, heads, low, high, wants, answer)

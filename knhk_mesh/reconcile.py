@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from knhk_mesh.commits import Commit, WireCommit
@@ -61,6 +62,14 @@ class HeadTable:
         self._entry_of[commit.id] = entry
         self._entries[entry] = self._log.chains[key]
         self._whole_row = None
+
+    def start_at(self, draw: float) -> bytes:
+        """Where a row may start: the tag of one entry, each as likely as the next if `draw` is uniform in [0, 1).
+
+        Not a uniform tag: an author picks its chains' tags, and could crowd out the chain that follows them.
+        """
+        entry = next(islice(self._entries, int(draw * len(self._entries)), None), bytes(TAG_BYTES))
+        return entry[:TAG_BYTES]
 
     def row(self, *, entries_max: int, start: bytes) -> tuple[bytes, bytes, bytes]:
         """(entries, low, high): all of them with no bounds, or, if there are more than `entries_max`, those of the

@@ -1,10 +1,12 @@
 """Gossip: what two nodes say to each other, and that all get there."""
 
-from itertools import pairwise
+from itertools import count, islice, pairwise
 
 import pytest
 
-from knhk_mesh.messages import Delta, Pull, Push, decode_frame
+from knhk_mesh.commits import NO_COMMIT, make_commit
+from knhk_mesh.messages import Delta, Pull, Push, chain_tag, decode_frame
+from tests.commit_graphs import START_MS, send, signer
 from tests.mesh_shell import MS, Shell
 
 
@@ -52,12 +54,12 @@ def test_one_exchange_serves_both_directions():
     assert shell.read(0) == shell.read(1) == [0, 1] and agree(shell)
 
 
-@pytest.mark.parametrize(("nodes", "fanout"), [(2, 1), (5, 2), (9, 4), (9, 8)])
+@pytest.mark.parametrize(("nodes", "fanout"), [(2, 1), (5, 2), (9, 4), (9, 8), (3, 9)])
 def test_a_round_pushes_to_as_many_distinct_peers_as_the_fanout_says(nodes, fanout):
     shell = Shell(nodes, fanout=fanout)
     timer(shell, 3 % nodes)
     targets = [target for _, target, _ in shell.frames]
-    assert len(targets) == len(set(targets)) == fanout and 3 % nodes not in targets
+    assert len(targets) == len(set(targets)) == min(fanout, nodes - 1) and 3 % nodes not in targets
 
 
 @pytest.mark.parametrize("strategy", ["random", "hybrid"])
@@ -150,3 +152,26 @@ def test_lost_frames_cost_a_round_and_nothing_else():
     for _ in range(25):
         shell.round(lose=lambda source, target: next(drops) % 3 == 0)
     assert agree(shell) and shell.read(0) == [0, 1, 2, 3]
+
+
+def test_a_crowd_of_chains_hides_no_other_chain_from_a_row_that_does_not_hold_all(monkeypatch):
+    """An author may begin as many chains as it likes, and pick those whose tags stand just before another's."""
+    monkeypatch.setattr("knhk_mesh.gossip.entries_that_fit", lambda frame_bytes_max: 3)
+    shell = Shell(2)
+    first = shell.nodes[0].replica
+    hidden = chain_tag(shell.ids[0], first.incarnation)
+    incarnations = (number.to_bytes(16, "big") for number in count())
+    before = (one for one in incarnations if hidden[:1] <= chain_tag(signer("x0").agent_id, one) < hidden)
+    crowd = [
+        make_commit(
+            signer("x0"), network=first.network, incarnation=one, seq=0, prev=NO_COMMIT, deps=[],
+            clock=(START_MS << 16) + 1,
+        )
+        for one in islice(before, 4)
+    ]  # fmt: skip
+    for node in shell.nodes:
+        send(node.replica, crowd)
+    shell.add(0, 1)
+    for _ in range(40):
+        shell.round()
+    assert shell.read(1) == [1] and agree(shell)

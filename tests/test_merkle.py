@@ -45,3 +45,15 @@ def test_the_empty_set_has_its_root_again():
 def test_a_leaf_and_an_inner_node_over_the_same_bytes_differ():
     """Without domain separation, a set whose ids are hashes of leaves could have the root of another set."""
     assert len({_hash(name, bytes(512)) for name in (b"leaf", b"inner", b"root")}) == 3
+
+
+@given(st.sets(IDS))
+def test_the_root_is_what_its_definition_says(members):
+    """Written from the module's docstring with nothing of the module's, so a node in another language agrees."""
+
+    def h(name, data):
+        return blake2b(data, digest_size=32, person=b"knhk." + name).digest()
+
+    leaves = [h(b"leaf", b"".join(sorted(one for one in members if one[0] == first))) for first in range(256)]
+    inner = [h(b"inner", b"".join(leaves[at : at + 16])) for at in range(0, 256, 16)]
+    assert root_of(sorted(members)) == h(b"root", b"".join(inner))

@@ -1,11 +1,17 @@
 """A node: what leaves it, in what order, what a client is told, and what a restart brings back."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knhk_mesh.effects import Event, Reply, Send, SetTimer
+from knhk_mesh.config import NodeConfig, PeerConfig
+from knhk_mesh.effects import Event, Instant, Persist, Reply, Send, SetTimer
+from knhk_mesh.messages import Delta, Pull, Push, encode_frame
+from knhk_mesh.node import Node
 from knhk_mesh.requests import ClientOperation, Digest, Read, Refusal, Status, Write, Written
+from tests.commit_graphs import NETWORK, NOW, START_MS, add, replica, signer
 from tests.mesh_shell import MS, Shell
 
 OUTWARD = (Send, Reply, Event)
@@ -155,3 +161,130 @@ def test_objects_that_were_only_looked_at_do_not_change_the_digest():
     shell.submit(0, Read("nothing", "orset"))
     shell.submit(0, Write((ClientOperation("nothing", "orset", "remove", "x"),)))
     assert shell.submit(0, Digest()).digest == before.digest
+
+
+STRANGE = [add(number) for number in range(6)]
+STEPS = st.sampled_from(["write", "refused", "read", "timer", "push", "pull", "delta", "garbage"]) | st.integers(1, 3)
+
+
+def frames_of_a_peer():
+    """One frame of each kind after another, as a peer with a history of its own would send them."""
+    peer = replica("n1", 0)
+    for sequence, operation in enumerate(STRANGE):
+        commit = peer.write(NOW, [operation])
+        heads, low, high = peer.heads.row(entries_max=99, start=b"")
+        number = 3 * sequence
+        yield {
+            "push": encode_frame(Push(1, number, peer.log.root())),
+            "pull": encode_frame(Pull(1, number + 1, peer.log.root(), heads, low, high, [], False)),
+            "delta": encode_frame(Delta(1, number + 2, [commit.wire])),
+            "garbage": b"garbage",
+        }
+
+
+FRAMES = list(frames_of_a_peer())
+
+
+class Driven:
+    """One node on a disk that is durable when told to be.  `out` is all that has left it, in order."""
+
+    def __init__(self):
+        config = NodeConfig(
+            network=NETWORK, peers=(PeerConfig(signer("n1").agent_id, "n1"),), faulty=0, network_start_ms=START_MS
+        )
+        self.node = Node(config, signer("n0"), random=random.Random(7))
+        self.now, self.taken, self.out, self.outstanding = NOW, 0, [], []
+        self.take(self.node.start(self.now))
+
+    def take(self, effects):
+        """Note what leaves; nothing may while a Persist is outstanding, this call's own among them."""
+        self.outstanding += [effect.token for effect in effects if isinstance(effect, Persist)]
+        left = [effect for effect in effects if isinstance(effect, OUTWARD)]
+        assert not (left and self.outstanding), "left before what it rests on is durable"
+        self.out += left
+
+    def step(self, what):
+        self.taken += 1
+        if what == "timer":
+            self.now = Instant(self.now.monotonic + 100 * MS, self.now.wall + 100 * MS)
+            self.take(self.node.timer(self.now, "gossip"))
+        elif what in ("write", "refused", "read"):
+            value = 1.5 if what == "refused" else self.taken
+            ask = Read("o", "gset") if what == "read" else Write((ClientOperation("o", "gset", "add", value),))
+            self.take(self.node.submit(self.now, self.taken, ask))
+        else:
+            frame = FRAMES[self.taken % len(FRAMES)][what]
+            self.take(self.node.receive(self.now, signer("n1").agent_id, frame))
+
+    def durable(self, count):
+        """The disk has done `count` more Persists, and says so once, of the last."""
+        done, self.outstanding = self.outstanding[:count], self.outstanding[count:]
+        if done:
+            self.out += self.node.persisted(self.now, done[-1])
+
+
+@given(st.lists(STEPS, max_size=30))
+def test_a_slow_disk_delays_what_leaves_and_changes_neither_it_nor_its_order(steps):
+    slow, quick = Driven(), Driven()
+    quick.durable(1)
+    rests_on = [1] * len(quick.out)  # for each effect of the quick one, how many Persists must be done; 1: the start's
+    asked, done = 1, 0
+    for step in steps:
+        if isinstance(step, int):
+            done += len(slow.outstanding[:step])
+            slow.durable(step)
+        else:
+            slow.step(step)
+            quick.step(step)
+            asked += len(quick.outstanding)
+            quick.durable(1)
+            rests_on += [asked] * (len(quick.out) - len(rests_on))
+        assert slow.out == quick.out[: len(slow.out)]
+        assert len(slow.out) == sum(needed <= done for needed in rests_on), "and nothing waits for longer than it must"
+    slow.durable(len(slow.outstanding))
+    assert slow.out == quick.out
+
+
+def test_news_of_an_older_persist_sets_nothing_free():
+    driven = Driven()
+    driven.durable(1)
+    token = driven.node.submit(driven.now, 1, Write((ClientOperation("o", "gset", "add", 1),)))[0].token
+    assert driven.node.persisted(driven.now, token - 1) == []
+    assert [type(effect) for effect in driven.node.persisted(driven.now, token)] == [Event, Reply]
+    assert driven.node.persisted(driven.now, token) == [], "and the same news twice is no news"
+
+
+def test_what_an_overloaded_node_refuses_was_not_done():
+    shell = Shell(1, auto_durable=False, requests_waiting_max=5)
+    shell.durable(0)
+    for element in range(20):
+        shell.take(0, shell.nodes[0].submit(shell.instant(), element, add_to_set(element)))
+    shell.durable(0)
+    results = {reply.request: reply.result for reply in shell.replies[0]}
+    written = [element for element in range(20) if isinstance(results[element], Written)]
+    assert 0 < len(written) < 20
+    assert shell.read(0) == written
+    assert isinstance(shell.add(0, 99), type(None)) and shell.durable(0) and shell.read(0) == [*written, 99]
+
+
+def add_to_set(element):
+    return Write((ClientOperation("o", "gset", "add", element),))
+
+
+def test_a_read_of_an_unknown_type_is_refused():
+    answer = Shell(1).submit(0, Read("o", "lww"))
+    assert isinstance(answer, Refusal) and "unknown type" in answer.reason
+
+
+def test_a_status_counts_what_was_sent_and_what_was_turned_away():
+    shell, sources = Shell(2), []
+    shell.add(0, 1)
+    shell.round(lose=lambda source, target: sources.append(source))
+    shell.take(0, shell.nodes[0].receive(shell.instant(), b"\0" * 32, b""))
+    shell.take(0, shell.nodes[0].receive(shell.instant(), shell.ids[1], b"garbage"))
+    status = shell.submit(0, Status())
+    assert status.rejected == {"stranger": 1, "garbage": 1}
+    assert sum(status.sent.values()) == sources.count(0) and status.sent["push"] == status.rounds == 1
+    assert (status.monotonic, status.wall) == shell.instant()
+    shell.now += 60_000 * MS
+    assert shell.submit(0, Status()).active == 1, "nobody but itself was heard for a minute"

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knhk_mesh.commits import WIRE_BYTES_MAX
-from knhk_mesh.messages import FRAME_BYTES_MIN, Delta, encode_frame
+from knhk_mesh.commits import NO_COMMIT, WIRE_BYTES_MAX, make_commit
+from knhk_mesh.messages import FRAME_BYTES_MIN, Delta, encode_frame, split_heads, unpack_head
 from knhk_mesh.reconcile import entries_that_fit, pack_deltas
-from tests.commit_graphs import NOW, Liar, accepted, add, past_of, replica, send
+from tests.commit_graphs import NOW, START_MS, Liar, accepted, add, past_of, replica, send, signer
 
 FRAME = 65536
 
 
-def pull(asking, answering, *, entries_max=1000, start=b"", frames_max=8):
+def pull(asking, answering, *, entries_max=1000, start=b"", frames_max=8, frame_bytes_max=FRAME):
     """`asking` pulls from `answering` as `gossip` does; returns the commits that it was sent."""
     row, low, high = asking.heads.row(entries_max=entries_max, start=start)
     theirs, _, _ = answering.heads.row(entries_max=entries_max, start=start)
     forks = asking.heads.forked_from(asking.heads.compare(theirs), 32)
     wants = [*forks, *asking.pending.roots(32)]
     lacked = answering.heads.lacked_by_peer(answering.heads.compare(row), low, high, wants)
-    batches = list(pack_deltas(lacked, frame_bytes_max=FRAME, frames_max=frames_max))
+    batches = list(pack_deltas(lacked, frame_bytes_max=frame_bytes_max, frames_max=frames_max))
     for batch in batches:
         asking.merge(NOW, batch)
     return [wire for batch in batches for wire in batch]
@@ -118,3 +118,116 @@ def test_batches_fit_their_frames_and_lose_nothing_between_them(limit):
 def test_the_limits_leave_room_for_each_other():
     assert FRAME_BYTES_MIN > WIRE_BYTES_MAX
     assert entries_that_fit(FRAME_BYTES_MIN) * 48 + 64 * 40 < FRAME_BYTES_MIN
+
+
+@given(seed=st.integers(0, 2**32))
+def test_without_liars_the_stream_is_what_the_peer_lacks_past_first_and_each_once(seed):
+    one, other = history(seed)
+    lacking = [commit.id for commit in accepted(other) if commit.id not in one.log.held]
+    row, low, high = one.heads.row(entries_max=1000, start=b"")
+    stream = list(other.heads.lacked_by_peer(other.heads.compare(row), low, high, []))
+    assert [commit.id for commit in stream] == lacking
+    known = set(one.log.held)
+    for commit in stream:
+        assert known.issuperset(commit.parents), "past first"
+        known.add(commit.id)
+
+
+def test_thousands_of_commits_come_in_small_frames_over_many_pulls_and_none_waits():
+    source, target = replica("c0", 0), replica("c1", 0)
+    for number in range(2000):
+        source.write(NOW, [add(number)])
+    pulls = 0
+    while pull(target, source, frame_bytes_max=FRAME_BYTES_MIN, frames_max=2):
+        assert not len(target.pending), "a cut keeps the order, so no past is ever missing"
+        pulls += 1
+    assert pulls > 3
+    assert list(target.log.accepted) == list(source.log.accepted)
+
+
+@given(
+    authors=st.integers(1, 12),
+    entries_max=st.integers(1, 12),
+    start=st.binary(min_size=8, max_size=8),
+    draw=st.floats(0, 1, exclude_max=True),
+)
+def test_a_row_holds_every_entry_between_its_bounds_and_one_that_starts_at_a_chain_holds_it(
+    authors, entries_max, start, draw
+):
+    node = replica("c0", 0)
+    for number in range(authors):
+        send(node, [replica(f"a{number}", 0).write(NOW, [add(number)])])
+    every = split_heads(node.heads.row(entries_max=authors, start=b"")[0])
+    assert len(every) == authors
+
+    def between(low, high):
+        return sorted(entry for entry in every if low <= entry[:8] and (not high or entry[:8] < high))
+
+    row, low, high = node.heads.row(entries_max=entries_max, start=start)
+    assert sorted(split_heads(row)) == between(low, high) and 0 < len(row) <= 48 * entries_max
+
+    chosen = node.heads.start_at(draw)
+    row, low, high = node.heads.row(entries_max=entries_max, start=chosen)
+    assert sorted(split_heads(row)) == between(low, high)
+    assert chosen in [entry[:8] for entry in split_heads(row)]
+
+
+def test_a_row_may_start_at_any_chain():
+    node = replica("c0", 0)
+    assert node.heads.start_at(0.0) == bytes(8), "an empty table has no chain"
+    for number in range(10):
+        send(node, [replica(f"a{number}", 0).write(NOW, [add(number)])])
+    tags = {entry[:8] for entry in split_heads(node.heads.row(entries_max=10, start=b"")[0])}
+    assert {node.heads.start_at(number / 10) for number in range(10)} == tags
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_claims_that_are_half_true_change_nothing_and_never_raise(data, seed):
+    """Noise alone never meets a chain that is there: here true tags, numbers and ids are put together wrongly."""
+    node, _ = history(seed, liars=2, steps=20)
+    before = node.log.root(), node.state.digest(), len(node.log.held), len(node.pending)
+    true = [unpack_head(entry) for entry in split_heads(node.heads.row(entries_max=1000, start=b"")[0])]
+    noise = st.binary(min_size=32, max_size=32)
+    ids = st.sampled_from([*node.log.held, bytes(32)]) | noise
+    tags = st.sampled_from([*(tag for tag, _, _ in true), bytes(8), b"\xff" * 8])
+    numbers = st.integers(0, 2**64 - 1) | st.integers(0, 20)
+    entry = st.builds(lambda tag, seq, one: tag + seq.to_bytes(8, "big") + one, tags, numbers, ids)
+    heads = b"".join(data.draw(st.lists(entry, max_size=6)))
+    low, high = data.draw(st.just(b"") | tags), data.draw(st.just(b"") | tags)
+    wants = data.draw(st.lists(ids, max_size=4))
+    comparison = node.heads.compare(heads)
+    sent = [commit.id for commit in node.heads.lacked_by_peer(comparison, low, high, wants)]
+    node.heads.lacks_any(comparison)
+    node.heads.forked_from(comparison, 32)
+    assert sent == [one for one in node.log.accepted if one in set(sent)], "in order, each once"
+    assert before == (node.log.root(), node.state.digest(), len(node.log.held), len(node.pending))
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_both_sides_of_a_fork_end_with_both_branches_and_the_proof(length):
+    one, other = replica("c0", 0), replica("c1", 0)
+    branches = [branch(one.network, value, length) for value in (1, 2)]
+    send(one, branches[0])
+    send(other, branches[1])
+    for _ in range(4):
+        pull(one, other)
+        pull(other, one)
+    for node in (one, other):
+        assert list(node.log.proofs) == [signer("x0").agent_id]
+        assert node.state.object("gset", "set").value() == sorted({*range(10, 10 + length), *range(20, 20 + length)})
+        assert not len(node.pending)
+    assert one.log.root() == other.log.root()
+
+
+def branch(network, value, length):
+    """A chain of the liar x0 from seq 0 on, different for each `value`, marked 10 * value and up."""
+    chain = []
+    for seq in range(length):
+        chain.append(
+            make_commit(
+                signer("x0"), network=network, incarnation=bytes(16), seq=seq,
+                prev=chain[-1].id if chain else NO_COMMIT, deps=[],
+                clock=(START_MS << 16) + seq + 1, operations=[add(10 * value + seq)],
+            )
+        )  # fmt: skip
+    return chain

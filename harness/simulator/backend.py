@@ -79,6 +79,7 @@ class SimulatorBackend:
                 transmit=self._transmit,
                 observer=observer,
                 opener=opener,
+                sync_ns_max=self._plan.cluster.disk_sync_ns_max,
                 ticks=self._ticks,
             )
             self.hosts.append(host)

@@ -21,16 +21,16 @@ import msgspec
 from knhk_mesh.effects import Record
 
 SYNC_NS_MIN = 300_000
-SYNC_NS_MAX = 2_000_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 
 
 class Disk:
-    """One node's disk.  `random` decides how long a sync takes and where a record tears."""
+    """One node's disk.  `random` decides how long a sync takes, up to `sync_ns_max`, and where a record tears."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, *, sync_ns_max: int = 2_000_000) -> None:
+        self._sync_ns_range = max(0, sync_ns_max - SYNC_NS_MIN)
         self._random = random
         self._blocks: list[bytes] = []
         self._synced = 0
@@ -42,7 +42,7 @@ class Disk:
         for record in records:
             data = _encode(record)
             self._blocks.append(len(data).to_bytes(4, "big") + crc32(data).to_bytes(4, "big") + data)
-        span = SYNC_NS_MIN + int(self._random.random() * (SYNC_NS_MAX - SYNC_NS_MIN))
+        span = SYNC_NS_MIN + int(self._random.random() * self._sync_ns_range)
         self._last_sync = max(self._last_sync, now + span)
         return self._last_sync, len(self._blocks)
 

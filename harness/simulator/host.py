@@ -50,11 +50,12 @@ class Host:
         transmit: Transmit,
         observer: NodeObserver,
         opener: Callable[[bytes, WireCommit], Commit],
+        sync_ns_max: int,
         ticks: TickSource = no_ticks,
     ) -> None:
         self.number = number
         self.agent_id = signer.agent_id
-        self.disk = Disk(stream(seed, "disk", number))
+        self.disk = Disk(stream(seed, "disk", number), sync_ns_max=sync_ns_max)
         self.node: Node | None = None
         self.paused = False
         self.killed = False

@@ -1,0 +1,15 @@
+"""A node that takes the same session again after a restart, and is taken for a replay of itself."""
+
+SHOWS = "campaign crash.toml"
+
+
+def plant():
+    from knhk_mesh.gossip import GossipCoordinator
+
+    make = GossipCoordinator.__init__
+
+    def always_the_same(self, *arguments, **options):
+        make(self, *arguments, **options)
+        self._session = 7
+
+    GossipCoordinator.__init__ = always_the_same
