@@ -74,6 +74,11 @@ class Proof(msgspec.Struct, frozen=True, array_like=True):
     second: bytes
     second_signature: bytes
 
+    @property
+    def author(self) -> AgentId:
+        """Whom it convicts, once it has been checked."""
+        return _header_author(self.first)
+
 
 class Body(msgspec.Struct, frozen=True, array_like=True):
     """What a commit says: operations, and for a fence the proof that it accuses with."""

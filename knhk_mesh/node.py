@@ -162,6 +162,8 @@ class Node:
         return self._status(now)
 
     def _write(self, now: Instant, what: Write) -> Result:
+        if self.agent_id in self.replica.log.proofs:
+            return Refusal("this node's own key is proven to have forked: nobody would take in what it writes")
         operations = []
         resolved: list[dict[str, int]] = []
         for index, asked in enumerate(what.operations):

@@ -80,12 +80,14 @@ class Replica:
             raise ConfigError(f"journal record {place} is no commit of this network: {error}") from None
         if self.log.missing_past(commit):
             raise ConfigError(f"journal record {place} is a commit whose past is not in the journal")
-        own = commit.author == self._signer.agent_id
-        if not own:
-            for proof in self.log.new_proofs(commit):
+        me = self._signer.agent_id
+        own = commit.author == me
+        for proof in [] if own else self.log.new_proofs(commit):
+            if proof.author != me:
                 raise ConfigError(
-                    f"journal record {place} brings a proof before this node's fence: {proof.first[:4]!r}"
+                    f"journal record {place} brings a proof of {proof.author.hex()} before this node's fence"
                 )
+            self.log.learn(me, proof)  # as in `_take_in`: nobody fences against itself
         self._hold(commit)
         if own and commit.proof is not None and commit.accused is not None:
             self.log.learn(commit.accused, commit.proof)
@@ -167,7 +169,7 @@ class Replica:
     def _take_in(self, now: Instant, commit: Commit) -> list[Commit]:
         fences: list[Commit] = []
         for proof in self.log.new_proofs(commit):
-            liar = proof.first[48:80]
+            liar = proof.author
             if liar != self._signer.agent_id:
                 fences.append(self.write(now, (), proof))
             self.log.learn(liar, proof)

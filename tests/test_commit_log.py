@@ -211,3 +211,21 @@ def test_more_heads_than_a_commit_may_name_are_gathered_first(monkeypatch):
     commit = node.write(NOW, [add(99)])
     assert set(node.log.frontier) == {commit.id}
     assert all(len(one.deps) <= 3 for one in accepted(node))
+
+
+def test_a_node_that_is_itself_proven_still_starts_from_its_journal():
+    """Its key has leaked, or its disk lied: it is not believed any more, but it is no reason to crash."""
+    node, other = replica("c0", 0), replica("c1", 0)
+    mine = node.write(NOW, [add(1)])
+    twin = make_commit(
+        signer("c0"), network=node.network, incarnation=mine.incarnation, seq=0, prev=NO_COMMIT, deps=[],
+        clock=mine.clock, operations=[add(2)],
+    )  # fmt: skip
+    send(other, [mine])
+    send(other, [twin])
+    send(node, accepted(other))
+    assert signer("c0").agent_id in node.log.proofs
+    again = replica("c0", 9)
+    again.journal.clear()
+    again.recover(node.journal)
+    assert again.log.root() == node.log.root() and set(again.log.proofs) == set(node.log.proofs)

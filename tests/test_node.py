@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knhk_mesh.commits import NO_COMMIT, make_commit, make_proof
 from knhk_mesh.config import NodeConfig, PeerConfig
 from knhk_mesh.effects import Event, Instant, Persist, Reply, Send, SetTimer
 from knhk_mesh.messages import Delta, Pull, Push, encode_frame
@@ -288,3 +289,19 @@ def test_a_status_counts_what_was_sent_and_what_was_turned_away():
     assert (status.monotonic, status.wall) == shell.instant()
     shell.now += 60_000 * MS
     assert shell.submit(0, Status()).active == 1, "nobody but itself was heard for a minute"
+
+
+def test_a_node_whose_key_is_proven_refuses_to_write_and_still_reads():
+    shell = Shell(1)
+    mine = shell.nodes[0].replica.write(shell.instant(), [])
+    shell.nodes[0].replica.log.learn(shell.ids[0], make_proof(mine, twin_of(mine, shell.nodes[0].replica)))
+    answer = shell.add(0, 1)
+    assert isinstance(answer, Refusal) and "proven" in answer.reason
+    assert shell.read(0) == []
+
+
+def twin_of(commit, replica):
+    return make_commit(
+        signer("n0"), network=replica.network, incarnation=commit.incarnation, seq=commit.seq, prev=NO_COMMIT, deps=[],
+        clock=commit.clock + 1,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ def plant():
 
     def unfenced(self, now, commit):
         for proof in self.log.new_proofs(commit):
-            self.log.learn(proof.first[48:80], proof)
+            self.log.learn(proof.author, proof)
         self._journal(commit)
         return self._hold(commit)
 
