@@ -94,14 +94,15 @@ class Convergence:
             unknown.append("the run never came to its heal")
         figures: dict[str, Any] = {
             "digests": self._digests,
-            "rounds_allowed": self._deadline.rounds,
+            "rounds_of_the_model": self._deadline.rounds,
             "specification_rounds": round(self._deadline.specification_rounds, 2),
             "deadline_ms": self._deadline.total_ns / 1e6,
         }
         if self._healed_at is not None and self._one_root_since is not None:
             took = self._one_root_since - self._healed_at
             figures["converged_after_ms"] = took / 1e6
-            figures["rounds"] = -(-took // self._deadline.interval_ns)
+            figures["intervals"] = -(-took // self._deadline.interval_ns)
+            figures["intervals_allowed"] = self._deadline.total_ns // self._deadline.interval_ns
             if took > self._deadline.total_ns:
                 anomalies.append(self._late(took))
         return result(NAME, anomalies, unknown=unknown, notes=self._why, figures=figures)

@@ -252,7 +252,10 @@ def test_news_of_an_older_persist_sets_nothing_free():
     token = driven.node.submit(driven.now, 1, Write((ClientOperation("o", "gset", "add", 1),)))[0].token
     assert driven.node.persisted(driven.now, token - 1) == []
     assert [type(effect) for effect in driven.node.persisted(driven.now, token)] == [Event, Reply]
-    assert driven.node.persisted(driven.now, token) == [], "and the same news twice is no news"
+    assert driven.node.persisted(driven.now, token) == [], "the same news twice is no news"
+    assert driven.node.persisted(driven.now, token - 1) == []
+    answered = driven.node.submit(driven.now, 2, Read("o", "gset"))
+    assert [type(effect) for effect in answered] == [Reply], "and old news that comes late holds nothing back"
 
 
 def test_what_an_overloaded_node_refuses_was_not_done():

@@ -1,12 +1,13 @@
 """Reconciliation: from what a peer claims to have, exactly what it lacks, whatever liars have put into the log."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knhk_mesh.commits import NO_COMMIT, WIRE_BYTES_MAX, make_commit
+from knhk_mesh.commits import HEADER_BYTES, NO_COMMIT, WIRE_BYTES_MAX, WireCommit, make_commit
 from knhk_mesh.messages import FRAME_BYTES_MIN, Delta, encode_frame, split_heads, unpack_head
 from knhk_mesh.reconcile import entries_that_fit, pack_deltas
 from tests.commit_graphs import NOW, START_MS, Liar, accepted, add, past_of, replica, send, signer
@@ -217,6 +218,56 @@ def test_both_sides_of_a_fork_end_with_both_branches_and_the_proof(length):
         assert node.state.object("gset", "set").value() == sorted({*range(10, 10 + length), *range(20, 20 + length)})
         assert not len(node.pending)
     assert one.log.root() == other.log.root()
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_newcomer_is_sent_every_branch_at_once_past_first_without_asking_by_name(seed):
+    source, _ = history(seed, liars=2)
+    newcomer = replica("c9", seed)
+    stream = list(source.heads.lacked_by_peer(newcomer.heads.compare(b""), b"", b"", []))
+    assert [commit.id for commit in stream] == list(source.log.accepted)
+
+
+@given(seed=st.integers(0, 2**32), entries_max=st.integers(1, 6), draw=st.floats(0, 1, exclude_max=True))
+def test_a_row_is_never_cut_within_a_forked_chain(seed, entries_max, draw):
+    """Heads of one chain share a tag: a row with some of them would claim that the others are not there."""
+    node = replica("c0", seed)
+    for value in (1, 2, 3):
+        other = replica(f"c{value}", seed)
+        send(other, branch(node.network, value, 1))
+        other.write(NOW, [add(value)])
+        send(node, accepted(other))
+    every = split_heads(node.heads.row(entries_max=1000, start=b"")[0])
+    assert len({entry[:8] for entry in every}) < len(every), "a chain with more than one head"
+    row, low, high = node.heads.row(entries_max=entries_max, start=node.heads.start_at(draw))
+    covered = [entry for entry in every if low <= entry[:8] and (not high or entry[:8] < high)]
+    assert sorted(split_heads(row)) == sorted(covered)
+
+
+def test_what_is_held_but_not_accepted_is_passed_on_to_nobody_not_even_by_name():
+    node = replica("c0", 0)
+    (first,), (second,) = (branch(node.network, value, 1) for value in (1, 2))
+    send(node, [first, second])
+    assert second.id in node.log.held and second.id not in node.log.accepted
+    nothing = node.heads.compare(node.heads.row(entries_max=99, start=b"")[0])
+    sent = node.heads.lacked_by_peer(nothing, b"", b"", [second.id, first.id])
+    assert [commit.id for commit in sent] == [first.id]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_frame_of_a_few_large_commits_fits_however_close_to_the_limit_they_come(parts):
+    overhead = WireCommit(bytes(HEADER_BYTES), bytes(64), b"", b"").size
+    for beyond in range(-120, 120):
+        body, more = divmod(FRAME_BYTES_MIN + beyond, parts)
+        bodies = [body - overhead] * (parts - 1) + [body + more - overhead]
+        wires = [WireCommit(bytes(HEADER_BYTES), bytes(64), b"", bytes(size)) for size in bodies]
+        if parts == 1 and wires[0].size > WIRE_BYTES_MAX:
+            continue  # no such commit can be made
+        commits = iter([SimpleNamespace(wire=wire) for wire in wires])
+        batches = list(pack_deltas(commits, frame_bytes_max=FRAME_BYTES_MIN, frames_max=9))
+        assert [wire for batch in batches for wire in batch] == wires
+        for batch in batches:
+            assert len(encode_frame(Delta(2**64 - 1, 2**64 - 1, batch))) <= FRAME_BYTES_MIN
 
 
 def branch(network, value, length):

@@ -132,7 +132,7 @@ def test_the_time_is_that_of_the_answer_by_which_all_were_one():
         book.digest(node, "r2", final=True)
     figures = book.judge("convergence").figures
     assert figures["converged_after_ms"] == (converged - healed) / 1e6
-    assert figures["rounds"] == 3 and figures["specification_rounds"] == 4.58
+    assert figures["intervals"] == 3 and figures["specification_rounds"] == 4.58
 
 
 def test_the_runs_own_explanation_is_passed_on():
