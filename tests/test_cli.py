@@ -225,7 +225,9 @@ HARMLESS = '"""A bug that is none."""\n\nSHOWS = "campaign halves.toml"\n\n\ndef
 
 def test_mutants_names_what_catches_a_bug_and_what_escapes(tmp_path, capsys):
     planted = Path(__file__).parent / "planted_bugs"
-    launcher = (planted / "launch.py").read_text().replace("HERE.parent.parent", f"Path({str(Path.cwd())!r})")
+    launcher = (
+        (planted / "launch.py").read_text().replace("HERE.parent.parent", f"Path({str(planted.parent.parent)!r})")
+    )
     (tmp_path / "launch.py").write_text(launcher)
     shutil.copy(planted / "never_dialled_again.py", tmp_path)
     (tmp_path / "harmless.py").write_text(HARMLESS)
