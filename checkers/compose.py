@@ -8,7 +8,10 @@ ended there.  A checker that raises is unknown, with what it raised; the others 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
 from typing import Any, Protocol
+
+import msgspec
 
 from checkers.availability import Availability
 from checkers.convergence import Convergence
@@ -106,9 +109,16 @@ class Judge:
 
 
 def make_checker(header: Header, name: str, options: dict[str, Any]) -> Checker:
-    """The checker `name` with its options.  Raises ValueError, one line, for what nobody knows."""
+    """The checker `name` with its options.  Raises ValueError, one line, for what is unknown or of a wrong type."""
     if name not in CHECKERS:
         raise ValueError(f'unknown checker "{name}"; one of {", ".join(CHECKERS)}')
+    known = signature(CHECKERS[name], eval_str=True).parameters
+    for option, value in options.items():
+        if option in known and known[option].annotation is not Parameter.empty:
+            try:
+                msgspec.convert(value, known[option].annotation)
+            except msgspec.ValidationError as error:
+                raise ValueError(f"checker {name}: {option}: {error}") from None
     try:
         return CHECKERS[name](header, **options)
     except TypeError as error:

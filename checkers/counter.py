@@ -134,9 +134,13 @@ class Counter:
             if not counter.acknowledged:
                 unknown.append(f"{name}: nothing was ever counted")
             figures[name] = self._conclude(name, counter)
-        self._anomalies += [
-            anomaly for node, since, until, anomaly in self._suspected if not self._wipes.within(node, since, until)
-        ]
+        for node, since, until, anomaly in self._suspected:
+            if self._wipes.within(node, since, until):
+                continue
+            if self._wipes.untold(until):
+                unknown.append(f"{anomaly.message}; a kill, of whose disks nothing is told, may explain it")
+            else:
+                self._anomalies.append(anomaly)
         if not self._counters:
             unknown.append("there is no counter to judge")
         return result(NAME, self._anomalies, unknown=unknown, figures=figures)

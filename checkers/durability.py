@@ -9,9 +9,10 @@ Decides, from the final reads of the core nodes and from what each node's own re
                 were acknowledged by that very node before the remove was invoked, so the remove took all of their
                 dots.
 
-Excused: a write at level `local` is durable on one node.  If that node's disk is wiped afterwards, and no core node
-holds the element in the end, the write went with the disk; such are counted.  With `wipe_excuses = false` they are
-lost.  A node that was ever wiped is not held to what it removed before.
+Excused: a write at level `local` is durable on one node.  If that node's disk is wiped afterwards, no core node shows
+the element in the end, and none that kept its disk ever did, the write went with the disk; such are counted.  With
+`wipe_excuses = false` they are lost.  A final read that is missing is unknown, and takes no excuse away: the node may
+lack the element like the others.  A node that was ever wiped is not held to what it removed before.
 
 Definition: durability as in spec/byzantine.md ("hold every acknowledged write of correct authors"); the removal rule
 is that of the observed-remove set, Shapiro et al., INRIA RR-7506 (2011), specification 15.  Complexity: O(1) a change.
@@ -21,7 +22,7 @@ unseen add could explain.
 
 from __future__ import annotations
 
-from checkers.elements import Change, Elements, SetState
+from checkers.elements import FOREVER, Change, Elements, SetState
 from checkers.history import Element, Event, Header, Invoke
 from checkers.pairing import Operation, Pairing, Wipes
 from checkers.verdict import Anomaly, CheckResult, result
@@ -110,7 +111,8 @@ class Durability:
         if not vouched or not lacking:
             return []
         on_wiped_disks = all(self._wipes.after(add.node, add.begun) for add in vouched)
-        if on_wiped_disks and len(lacking) == len(self._core) and self._wipe_excuses:
+        nowhere = len(lacking) == len(finals) and not self._held_elsewhere(found, element)
+        if on_wiped_disks and nowhere and self._wipe_excuses:
             self._excused += 1
             return []
         nodes = [node for node, _ in lacking]
@@ -120,6 +122,19 @@ class Durability:
         )
         events = [vouched[0].event, *(event for _, event in lacking)]
         return [Anomaly("lost-write", said, events, {"object": name, "element": element, "nodes": nodes})]
+
+    def _held_elsewhere(self, found: _Object, element: Element) -> bool:
+        """Whether a core node has shown `element` and then kept its disk.
+
+        If anybody asked to remove it, what was shown may have been an earlier add, and says nothing of this one.
+        """
+        if found.elements.removes.get(element):
+            return False
+        for node in self._core:
+            invoked, _ = found.last_shown.get(node, {}).get(element, (-1, -1))
+            if invoked >= 0 and not self._wipes.within(node, invoked, FOREVER):
+                return True
+        return False
 
     def _resurrected(self, name: str, found: _Object, element: Element, removes: list[Change]) -> list[Anomaly]:
         adds = found.elements.adds.get(element, [])

@@ -86,7 +86,7 @@ class SetState:
     def follow(self, operation: Operation) -> SetRead:
         """Take in an ok read; returns what it says, with `add` and `drop` against the read before.
 
-        Raises HistoryError for a change against a read that is not this node's last.
+        Raises HistoryError for a change against a read that is not this node's last, or that drops what it lacked.
         """
         change = as_set_read(operation.complete.value)
         if change.base is None:
@@ -97,6 +97,11 @@ class SetState:
         elif change.base != self.op:
             raise HistoryError(
                 f"op {operation.invoke.op} is a change against op {change.base}, not this node's last read"
+            )
+        unheld = [one for one in change.drop if one not in self.members]
+        if unheld:
+            raise HistoryError(
+                f"op {operation.invoke.op} drops {unheld[0]!r}, which this node's last read did not show"
             )
         self.dropped = {one: self.members.pop(one) for one in change.drop}
         self.members.update(dict.fromkeys(change.add, operation.complete.t))

@@ -67,6 +67,10 @@ class Wipes:
         """Whether a node may have lost its disk already, of which the history will tell only later."""
         return bool(self._pending)
 
+    def untold(self, end: int) -> bool:
+        """Whether a kill was begun by `end` of which the history never tells what became of the disks."""
+        return any(self._injected[fault] <= end for fault in self._pending)
+
     def within(self, node: int, begin: int, end: int) -> bool:
         """Whether `node` may have lost its disk between `begin` and `end`."""
         return any(injected <= end and told >= begin for injected, told in self._wipes.get(node, ()))

@@ -141,6 +141,15 @@ def test_what_a_cut_off_node_counted_need_not_arrive():
     assert run(counted, (5, 5), core=[0, 1]).judge("counter").validity == "invalid"
 
 
+def test_a_kill_of_whose_disks_nothing_is_told_may_explain_a_forgotten_count():
+    made = book()
+    made.count(0, 5)
+    made.fault("f0", "injected")
+    made.read(0, 0, object="c")
+    found = made.judge("counter")
+    assert found.validity == "unknown" and "node 0 reads 0" in " ".join(found.notes)
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

@@ -20,6 +20,13 @@ BUGS = {
         [0, 1, 2],
     ),
     "lost on one node though its writer was wiped": (then(adds(1), wipe(0)), ([1], [1], []), "lost-write", 1, [2]),
+    "lost with a wiped disk, though another node had shown it": (
+        then(add(1, 0), adds(1), read(1, 0, 1), wipe(0)),
+        [0],
+        "lost-write",
+        1,
+        [0, 1, 2],
+    ),
     "removed, added again, lost": (then(adds(1), remove(0, 1), adds(1)), [], "lost-write", 1, [0, 1, 2]),
     "removed, and back everywhere": (then(adds(1), remove(0, 1)), [1], "resurrected", 1, [0]),
     "removed, and back on one node": (then(adds(1), remove(0, 1)), ([], [1], []), "resurrected", 1, [1]),

@@ -203,6 +203,13 @@ def test_what_is_no_set_read_is_an_error(value):
         as_set_read(value)
 
 
+def test_a_read_that_drops_what_was_not_shown_is_an_error_that_names_it():
+    state = SetState()
+    state.follow(operation(1, 0, "s", SetRead(base=None, add=[1])))
+    with pytest.raises(HistoryError, match="op 2 drops '1', which this node's last read did not show"):
+        state.follow(operation(2, 0, "s", SetRead(base=1, add=[], drop=["1"])))
+
+
 def test_a_change_against_another_read_than_the_last_is_an_error():
     state = SetState()
     state.follow(operation(1, 0, "s", SetRead(base=None, add=[1])))

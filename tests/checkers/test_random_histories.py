@@ -32,6 +32,22 @@ def test_a_correct_run_is_never_invalid(seed, steps, wipes):
     assert not any("crashed" in note for one in verdict.results for note in one.notes)
 
 
+@settings(max_examples=400, deadline=None)
+@given(seed=seeds, steps=st.integers(0, 120))
+def test_a_correct_run_that_is_cut_short_or_lacks_final_answers_is_never_invalid(seed, steps):
+    """Evidence that is missing makes a verdict unknown; it accuses nobody."""
+    random = Random(seed)
+    book = correct_run(random, steps=steps)
+    if random.random() < 0.5:
+        del book.events[random.randint(0, len(book.events)) :]
+    final = {one.op for one in book.events if isinstance(one, Invoke) and one.final}
+    for index, one in enumerate(book.events):
+        if isinstance(one, Complete) and one.op in final and random.random() < 0.3:
+            book.events[index] = msgspec.structs.replace(one, outcome="fail", value=None)
+    verdict = check(book.history)
+    assert verdict.validity != "invalid", [one for one in verdict.results if one.validity == "invalid"]
+
+
 @EXAMPLES
 @given(seed=seeds)
 def test_a_run_without_wipes_in_which_enough_happened_is_valid(seed):

@@ -57,6 +57,14 @@ def remove_after_read(book):
     book.remove(0, 1)
 
 
+def gone_behind_an_overlap(book):
+    """The first read without the element might have come before the one with it; the second cannot have."""
+    older = book.begin("read", 1, "s")
+    book.read(1, [1, 2])
+    book.end(older, value=[2])
+    book.read(1, [2])
+
+
 BUGS = {
     "nobody has an acknowledged element": ("gset", adds(1, 2), [1], "lost", 2, [0, 1, 2]),
     "one node lacks an element": ("gset", adds(1, 2), ([1, 2], [1, 2], [1]), "lost", 2, [2]),
@@ -119,6 +127,30 @@ BUGS = {
     "shown before it was begun": ("gset", then(read(1, 1), adds(1)), [1], "phantom", 1, [1]),
     "twice in one read": ("gset", then(adds(1), read(2, 1, 1)), [1], "duplicate", 1, [2]),
     "three times in a final read": ("gset", adds(1), ([1, 1, 1], [1], [1]), "duplicate", 1, [0]),
+    "gone once, hidden by a read that overlapped": (
+        "gset",
+        lambda b: (adds(1, 2)(b), gone_behind_an_overlap(b)),
+        [1, 2],
+        "lost",
+        1,
+        [1],
+    ),
+    "an indefinite element of an orset, shown and gone without any removal": (
+        "orset",
+        then(adds(9), add(0, 1, "info"), read(2, 1, 9), read(1)),
+        ([9], [9], [1, 9]),
+        "lost",
+        1,
+        [0, 1],
+    ),
+    "gone with a wiped disk, though another core node held it": (
+        "gset",
+        then(add(1, 0), adds(1), read(1, 0, 1), wipe(0)),
+        [0],
+        "lost",
+        1,
+        [0, 1, 2],
+    ),
     "a failed add is shown": (
         "gset",
         then(adds(1), add(0, 2, "fail"), read(1, 2)),
@@ -236,6 +268,11 @@ GOOD = {
         then(add(1, 0), add(0, 1, "info"), add(1, 1, "info"), read(0, 1), wipe(0)),
         [0],
     ),
+    "shown, removed, and added again through a node whose disk was wiped": (
+        "orset",
+        then(add(0, 0), add(0, 1), read(1, 0, 1), remove(0, 1), read(1, 0), add(2, 1), wipe(2)),
+        [0],
+    ),
     "a write that outlived the wipe": ("gset", then(adds(1), read(0, 1), wipe(0), read(0), read(0, 1)), [1]),
     "a read before the wipe is told of": ("gset", then(add(1, 0), read_before_the_wipe_is_told_of), [0]),
     "acknowledged while the node was dying": ("gset", then(add(1, 0), in_flight_at_the_wipe), [0]),
@@ -259,6 +296,51 @@ def test_what_a_cut_off_node_added_need_not_arrive_but_what_the_core_showed_stay
     assert run(lone, [0], core=[0, 1]).judge("set_full").validity == "valid"
     shown = run(then(lone, read(0, 0, 1)), ([0, 1], [0]), core=[0, 1])
     assert the_anomaly(shown.judge("set_full"), "lost").data["nodes"] == [1]
+
+
+def test_a_missing_final_read_takes_no_excuse_away():
+    """The silent node may lack the element like the others: nobody knows, so nobody is accused."""
+    book = run(then(add(1, 0), adds(1), wipe(0)), ([0], [0], None))
+    assert book.judge("set_full").validity == book.judge("durability").validity == "unknown"
+
+
+def test_a_kill_of_whose_disks_nothing_is_told_makes_a_vanishing_unknown():
+    book = Book(header(s="gset", faults=["f0"]))
+    book.add(0, 1)
+    book.read(0, [1])
+    book.fault("f0", "injected")
+    book.read(0, [])
+    found = book.judge("set_full")
+    assert found.validity == "unknown" and "element 1 was shown by node 0" in " ".join(found.notes)
+
+
+def test_a_later_kill_explains_nothing():
+    book = Book(header(s="gset", faults=["f0"]))
+    book.add(0, 1)
+    book.read(0, [1])
+    book.read(0, [])
+    book.fault("f0", "injected")
+    the_anomaly(book.judge("set_full"), "lost")
+
+
+def test_what_another_node_was_seen_to_hold_is_not_counted_as_excused():
+    book = run(then(add(1, 0), adds(1), read(1, 0, 1), wipe(0)), [0])
+    counts = book.judge("set_full").figures["s"]
+    assert (counts["lost"], counts["excused_by_wipe"]) == (1, 0)
+
+
+def test_outcomes_are_told_by_node():
+    book = run(then(adds(1, 2), read(1), read(1, 2), read(1)), ([1, 2], [2], [1, 2]))
+    assert book.judge("set_full").figures["by_node"]["s"] == {
+        0: {"stable": 2, "stale": 0, "lost": 0, "never_read": 0},
+        1: {"stable": 1, "stale": 2, "lost": 2, "never_read": 1},
+        2: {"stable": 2, "stale": 0, "lost": 0, "never_read": 0},
+    }
+
+
+def test_what_a_wipe_explains_is_lost_on_no_node():
+    book = run(then(add(1, 0), adds(1), read(0, 0, 1), wipe(0), read(0)), [0])
+    assert [of_node["lost"] for of_node in book.judge("set_full").figures["by_node"]["s"].values()] == [0, 0, 0]
 
 
 def test_what_is_excused_is_counted():
