@@ -56,13 +56,18 @@ class PendingCommits:
         return ready
 
     def roots(self, limit: int) -> list[bytes]:
-        """Up to `limit` ids that something waits for and that do not wait here themselves: what to ask for."""
+        """Up to `limit` ids that something waits for and that do not wait here themselves: what to ask for.
+
+        In turns: whoever makes up parents that nobody has cannot keep the others' from being asked for.
+        """
         asked = []
         for parent in self._waiting_on:
             if parent not in self._commits:
                 asked.append(parent)
                 if len(asked) == limit:
                     break
+        for parent in asked:
+            self._waiting_on[parent] = self._waiting_on.pop(parent)
         return asked
 
     def _remove(self, commit_id: bytes) -> None:

@@ -1,9 +1,12 @@
 """Commits that wait stay within their quota, and a configuration that cannot work is refused by the field's name."""
 
+from hashlib import blake2b
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knhk_mesh.commits import NO_COMMIT, make_commit
 from knhk_mesh.config import (
     FALSE_DORMANCY,
     MILLISECOND,
@@ -16,7 +19,7 @@ from knhk_mesh.config import (
 from knhk_mesh.errors import ConfigError
 from knhk_mesh.messages import FRAME_BYTES_MIN
 from knhk_mesh.pending import PendingCommits
-from tests.commit_graphs import NOW, add, replica
+from tests.commit_graphs import NOW, START_MS, add, replica, send, signer
 
 COMMITS = [replica(f"a{number}", 0).write(NOW, [add(number)]) for number in range(12)]
 SIZE = COMMITS[0].wire.size
@@ -204,3 +207,18 @@ def test_two_quorums_share_more_members_than_can_be_faulty(nodes, faulty):
 def test_more_faults_than_quorums_can_bear_are_refused(nodes):
     with pytest.raises(ConfigError, match="faulty"):
         config(peers=peers(nodes - 1), faulty=(nodes - 1) // 3 + 1)
+
+
+def test_parents_that_nobody_has_do_not_crowd_out_the_others():
+    source, target = replica("c0", 0), replica("c1", 0)
+    first, second = source.write(NOW, [add(1)]), source.write(NOW, [add(2)])
+    invented = [blake2b(b"%d" % number, digest_size=32).digest() for number in range(20)]
+    for number, parent in enumerate(invented):
+        liar = make_commit(
+            signer(f"x{number}"), network=target.network, incarnation=bytes(16), seq=0, prev=NO_COMMIT, deps=[parent],
+            clock=(START_MS << 16) + 1,
+        )  # fmt: skip
+        send(target, [liar])
+    send(target, [second])
+    asked = [parent for _ in range(6) for parent in target.pending.roots(4)]
+    assert first.id in asked and set(invented) <= set(asked)

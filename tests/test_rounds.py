@@ -1,5 +1,6 @@
 """The convergence model: against exact values where there are any, and against the specification's own figures."""
 
+from itertools import pairwise
 from math import ceil, comb
 from typing import Any
 
@@ -109,6 +110,17 @@ def test_who_is_silent_is_asked_in_vain_and_waited_for_by_nobody() -> None:
     assert (rounds_sample(nodes=12, fanout=11, trials=50, silent=0.5, mode="push") == 1).all()
     alone, among = (rounds_sample(nodes=n, fanout=3, trials=2000, silent=s).mean() for n, s in ((20, 0), (40, 0.5)))
     assert among > alone + 0.5, "half of what the others choose is wasted"
+
+
+@pytest.mark.parametrize("mode", ["push", "pull", "push-pull"])
+@pytest.mark.parametrize("worse", ["loss", "silent"])
+def test_more_loss_and_more_silence_take_more_rounds(worse: str, mode: str) -> None:
+    """By steps that are far wider than the noise of the samples."""
+    means = [
+        rounds_sample(nodes=40, fanout=2, trials=400, mode=mode, **{worse: share}).mean()
+        for share in (0.0, 0.25, 0.5, 0.75)
+    ]
+    assert all(after > before + 0.2 for before, after in pairwise(means))
 
 
 def test_the_quantile_is_the_least_number_of_rounds_that_enough_trials_needed() -> None:

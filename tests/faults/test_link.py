@@ -58,7 +58,7 @@ def test_jitter_is_uniform_around_the_latency() -> None:
         assert abs(sum(delays) / 8000 - 10 * MS) < QUANTILE_999 * (8 * MS / 12**0.5) / 8000**0.5
 
 
-FRAMES = 10_000
+FRAMES = 20_000
 
 
 @pytest.mark.parametrize("probability", [0.01, 0.3, 0.9])
@@ -259,6 +259,15 @@ def test_the_counts_are_what_was_seen() -> None:
         "duplicated": sum(len(fate) - 1 for fate in delivered),
         "corrupted": sum(fate[0].flip >= 0 for fate in delivered),
     }
+
+
+def test_a_loss_is_counted_by_the_fault_that_caused_it_and_the_ordinary_link_s_by_none() -> None:
+    made = policy(link(loss=0.3), x=link(loss=0.3), y=link(loss=0.3))
+    fates = drive(made, 1000)
+    by_base = len(dropped(drive(policy(link(loss=0.3)), 1000)))
+    by_faults = made.counts("x")["dropped"] + made.counts("y")["dropped"]
+    assert min(made.counts("x")["dropped"], made.counts("y")["dropped"], by_base) > 0
+    assert by_base + by_faults == len(dropped(fates))
 
 
 @pytest.mark.parametrize("what", [link(), link(loss=1e-12, duplicate=1e-12, reorder=1e-12, corrupt=1e-12)])

@@ -62,6 +62,17 @@ def test_a_link_fault_without_a_place_is_on_every_link() -> None:
     assert planned.fault.links == tuple((a, b) for a in range(5) for b in range(5) if a != b)
 
 
+def test_within_one_region_a_link_fault_has_no_link_from_a_node_to_itself() -> None:
+    (planned,) = compiled(*read('fault="link"\nbetween=["eu","eu"]\nloss=0.5'))
+    assert isinstance(planned.fault, Link)
+    assert planned.fault.links == ((0, 1), (1, 0))
+
+
+def test_entries_that_are_alike_choose_for_themselves() -> None:
+    pairs = [compiled(CutSpec(shape="random"), CutSpec(shape="random"), seed=seed) for seed in range(20)]
+    assert all(first.fault != second.fault for first, second in pairs)
+
+
 def test_a_trigger_stands_for_the_time_and_sorts_first() -> None:
     entry = 'fault="kill"\nnodes=[2]\nafter={after="persist", node=2, count=17}\nduration_s=1.5\nrequired=false'
     cut, kill = read('fault="cut"\nshape="halves"', entry)

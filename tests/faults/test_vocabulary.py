@@ -6,6 +6,10 @@ import msgspec
 import pytest
 
 from faults.vocabulary import (
+    DELAY_MS_MAX,
+    PERIOD_MS_MAX,
+    PERIOD_MS_MIN,
+    SKEW_MS_MAX,
     At,
     Byzantine,
     Cut,
@@ -31,17 +35,21 @@ LINKS = ((0, 1), (1, 0))
         (lambda: Cut(links=((0, 1), (0, 1))), "links: each at most once"),
         (lambda: Link(links=LINKS, latency_ms=-1), "latency_ms: "),
         (lambda: Link(links=LINKS, latency_ms=float("inf")), "latency_ms: "),
+        (lambda: Link(links=LINKS, latency_ms=DELAY_MS_MAX + 1), "latency_ms: "),
         (lambda: Link(links=LINKS, jitter_ms=float("nan")), "jitter_ms: "),
+        (lambda: Link(links=LINKS, jitter_ms=DELAY_MS_MAX + 1), "jitter_ms: "),
         (lambda: Link(links=LINKS, loss=1.01), "loss: a probability"),
         (lambda: Link(links=LINKS, duplicate=-0.1), "duplicate: a probability"),
         (lambda: Link(links=LINKS, reorder=2), "reorder: a probability"),
         (lambda: Link(links=LINKS, corrupt=float("nan")), "corrupt: a probability"),
         (lambda: Link(links=LINKS, rate_kb_s=-5), "rate_kb_s: "),
+        (lambda: Link(links=LINKS, rate_kb_s=1e9), "rate_kb_s: "),
         (lambda: Pause(nodes=()), "nodes: at least one"),
         (lambda: Kill(nodes=(-1,)), "nodes: are numbered from 0"),
         (lambda: Kill(nodes=(1, 1)), "nodes: each at most once"),
         (lambda: Skew(nodes=(0,)), "offset_ms: not 0"),
         (lambda: Skew(nodes=(0,), offset_ms=float("inf")), "offset_ms: "),
+        (lambda: Skew(nodes=(0,), offset_ms=-2 * SKEW_MS_MAX), "offset_ms: "),
         (lambda: Skew(nodes=(0,), offset_ms=5, period_ms=5), "period_ms: only a strobe has one"),
         (lambda: Skew(nodes=(0,), mode="strobe", offset_ms=5), "period_ms: of a strobe"),
         (lambda: Skew(nodes=(0,), mode="strobe", offset_ms=5, period_ms=1e-9), "period_ms: of a strobe"),
@@ -59,6 +67,13 @@ def test_what_cannot_be_is_refused_in_one_line(make: Callable[[], object], messa
         make()
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_the_bounds_themselves_are_allowed() -> None:
+    Link(links=LINKS, latency_ms=DELAY_MS_MAX, jitter_ms=DELAY_MS_MAX, loss=1, duplicate=1, reorder=1, corrupt=1)
+    Skew(nodes=(0,), offset_ms=-SKEW_MS_MAX)
+    for period_ms in (PERIOD_MS_MIN, PERIOD_MS_MAX):
+        Skew(nodes=(0,), mode="strobe", offset_ms=SKEW_MS_MAX, period_ms=period_ms)
 
 
 FAULTS: list[tuple[Fault, tuple[str, ...]]] = [
