@@ -259,6 +259,9 @@ def test_the_counts_are_what_was_seen() -> None:
         "duplicated": sum(len(fate) - 1 for fate in delivered),
         "corrupted": sum(fate[0].flip >= 0 for fate in delivered),
     }
+    before = made.counts("x")
+    made.lift("x")
+    assert made.counts("x") == before, "counts outlive the fault"
 
 
 def test_a_loss_is_counted_by_the_fault_that_caused_it_and_the_ordinary_link_s_by_none() -> None:
