@@ -21,6 +21,10 @@ from harness.errors import BadInput
 NODES_MAX = 1000
 LOAD_S_MAX = 3600.0
 OPERATIONS_MAX = 1_000_000
+NAME_BYTES_MAX = 256
+FRAME_BYTES_MIN = 52_000
+"""The reference mesh's largest commit fits a frame whole, with room to spare."""
+FRAME_BYTES_MAX = 16 * 1024 * 1024
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 
 

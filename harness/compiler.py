@@ -11,7 +11,10 @@ from checkers.history import CheckEntry, Header, ObjectEntry
 from faults.schedule import FaultError, compile_faults
 from faults.vocabulary import Byzantine, Kill, PlannedFault
 from harness.campaign import (
+    FRAME_BYTES_MAX,
+    FRAME_BYTES_MIN,
     LOAD_S_MAX,
+    NAME_BYTES_MAX,
     NODES_MAX,
     OPERATIONS_MAX,
     Between,
@@ -33,6 +36,8 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str) -> Plan:
     """The plan of `campaign` under `seed` (0 to 2^63 - 1).  Raises BadInput naming `source` and the place."""
     if not 0 <= seed < 1 << 63:
         raise BadInput(source, "seed", f"{seed} is not in 0 .. 2^63 - 1")
+    _require(bool(campaign.name.strip()), source, "name", "is empty")
+    _require(bool(campaign.shows.strip()), source, "shows", "is empty: say in one sentence what the campaign shows")
     cluster = _cluster(campaign, source)
     load_ns = _load(campaign, source)
     workloads = _workloads(campaign, cluster.nodes, source)
@@ -74,7 +79,9 @@ def _cluster(campaign: Campaign, source: str) -> PlannedCluster:
     )
     fanout = min(5, max(1, nodes - 1)) if asked.fanout is None else asked.fanout
     _require(1 <= fanout <= max(1, nodes - 1), source, "cluster.fanout", f"{fanout} is not in 1 .. {nodes - 1}")
-    _require(asked.gossip_interval_ms >= 1, source, "cluster.gossip_interval_ms", "is at least 1")
+    _require(1 <= asked.gossip_interval_ms <= 60_000, source, "cluster.gossip_interval_ms", "is not in 1 .. 60000")
+    low, high = FRAME_BYTES_MIN, FRAME_BYTES_MAX
+    _require(low <= asked.frame_bytes_max <= high, source, "cluster.frame_bytes_max", f"is not in {low} .. {high}")
     sync = asked.disk_sync_ms_max
     _require(0.3 <= sync <= 1000, source, "cluster.disk_sync_ms_max", "is not in 0.3 .. 1000")
     _require(
@@ -158,6 +165,8 @@ def _workloads(campaign: Campaign, nodes: int, source: str) -> list[tuple[Worklo
         for node in spec.nodes or ():
             _require(0 <= node < nodes, source, f"{place}.nodes", f"no node {node}; nodes are 0 to {nodes - 1}")
         name = spec.object or f"{spec.type}{index}"
+        fits = 1 <= len(name.encode()) <= NAME_BYTES_MAX
+        _require(fits, source, f"{place}.object", f"a name has 1 to {NAME_BYTES_MAX} bytes")
         _require(name not in named, source, f"{place}.object", f'"{name}" is another workload\'s')
         named[name] = spec
     return [(spec, name) for name, spec in named.items()]

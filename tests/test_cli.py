@@ -101,6 +101,9 @@ type = "gset"
         ("[cluster]\nfanout = 9", "", "cluster.fanout: 9 is not in 1 .. 3"),
         ("[cluster]\nstrategy = 'best'", "", "cluster.strategy: Invalid enum value 'best'"),
         ("[cluster]\nregions = ['a']", "", "cluster.regions: names 1 of 4 nodes"),
+        ("[cluster]\nframe_bytes_max = 100", "", "cluster.frame_bytes_max: is not in 52000"),
+        ("[cluster]\ngossip_interval_ms = inf", "", "cluster.gossip_interval_ms: is not in 1"),
+        ("", f"object = '{'x' * 300}'", "workloads[0].object: a name has 1 to 256 bytes"),
         ("[network]\nlatency_ms = -1.0", "", "network.latency_ms: is not in"),
         ("[network]\nloss = 1.5", "", "network.loss: is not in"),
         ("[network]\nbetween = [{source='a', target='b', latency_ms=1.0}]", "", "network.between[0].source"),
@@ -237,3 +240,11 @@ def test_mutants_names_what_catches_a_bug_and_what_escapes(tmp_path, capsys):
     assert main([*command, "harmless"]) == EXIT_INVALID
     printed = capsys.readouterr().out
     assert "NOT CAUGHT" in printed and "0 of 1 planted bugs caught" in printed
+
+
+@pytest.mark.parametrize("field", ["name", "shows"])
+def test_a_campaign_says_who_it_is_and_what_it_shows(field, tmp_path, capsys):
+    path = tmp_path / "bad.toml"
+    path.write_text(CAMPAIGN.format(cluster="", rest="").replace(f'{field} = "', f'{field} = " "  # "'))
+    assert main(["run", str(path), "--store", str(tmp_path / "store")]) == EXIT_BAD_INPUT
+    assert capsys.readouterr().err.startswith(f"bad.toml: {field}: is empty")
