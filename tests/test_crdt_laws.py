@@ -499,7 +499,7 @@ def test_a_counter_joins_though_a_forged_snapshot_gives_one_dot_two_amounts():
     assert small <= large and not large <= small
 
 
-def test_an_element_that_both_sides_show_keeps_no_dot_that_one_of_them_removed():
+def test_an_orset_element_that_both_sides_show_keeps_no_dot_that_one_of_them_removed():
     both = ORSet.delta("add", "a", dot(0)).join(ORSet.delta("add", "a", dot(1)))
     one_removed = both.join(ORSet.delta("remove", ["a", sorted_dots([dot(0)])], dot(2)))
     assert both.value() == one_removed.value() == ["a"]
