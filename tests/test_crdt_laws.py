@@ -506,3 +506,11 @@ def test_an_orset_element_that_both_sides_show_keeps_no_dot_that_one_of_them_rem
     for joined in (both.join(one_removed), one_removed.join(both)):
         last = joined.join(ORSet.delta("remove", ["a", sorted_dots([dot(1)])], dot(3)))
         assert last.value() == []
+
+
+def test_a_pncounter_snapshot_that_is_joined_twice_counts_once():
+    snapshot = PNCounter.delta("increment", 2, dot(0)).join(PNCounter.delta("decrement", 5, dot(1)))
+    state = PNCounter()
+    for _ in range(2):
+        state.absorb(snapshot)
+        assert state.value() == -3 and state.join(snapshot).value() == -3
