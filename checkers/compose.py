@@ -64,6 +64,7 @@ class Judge:
         self._crashed: dict[str, str] = {}
         self._finished = False
         self._answered = False
+        self._left_out = header.left_out
         for name in names if names is not None else options:
             self._checkers[name] = make_checker(header, name, options.get(name, {}))
 
@@ -97,7 +98,8 @@ class Judge:
             problems.append("no checker was asked")
         if problems:
             results.append(CheckResult("run", "unknown", notes=problems))
-        return Verdict(worst(one.validity for one in results), results)
+        notes = [f"{name} was not checked: {why}" for name, why in sorted(self._left_out.items())]
+        return Verdict(worst(one.validity for one in results), results, notes)
 
     def _final(self, name: str, checker: Checker) -> CheckResult:
         if name not in self._crashed:

@@ -13,7 +13,7 @@ header    format      1
           core        indexes of the correct nodes that must converge after the heal
           deadline    {total_ns, rounds, interval_ns, reconnect_ns, transfer_ns, exchange_ns,
                        specification_rounds, inputs}: how long convergence may take, and from what it was computed
-          checks      [{name, options}]
+          checks      [{name, options}]   left_out          checks that could not be made: {name: why}
           faults      [{id, fault, required, what}]
           capabilities, versions, plan    what the backend can do; who made this; the plan, verbatim
 
@@ -122,6 +122,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field=
     core: list[int]
     deadline: Deadline
     checks: list[CheckEntry]
+    left_out: dict[str, str] = {}
     faults: list[FaultEntry] = []
     capabilities: list[str] = []
     versions: dict[str, str] = {}

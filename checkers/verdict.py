@@ -38,10 +38,11 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The worst of its results, and the results."""
+    """The worst of its results, and the results; `notes` say what was not checked at all."""
 
     validity: Validity
     results: list[CheckResult]
+    notes: list[str] = []
 
 
 def worst(validities: Iterable[Validity]) -> Validity:

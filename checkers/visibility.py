@@ -20,7 +20,8 @@ way in which it is wrong; histories whose replies name no heads, or whose commit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from checkers.elements import SetState
@@ -85,6 +86,7 @@ class Visibility:
         self._views: dict[int, _View] = {}
         self._sets: dict[tuple[int, str], SetState] = {}
         self._own: dict[int, list[tuple[int, str, int]]] = {}  # node -> (answered, commit, event) not seen yet
+        self._waiting: dict[int, deque[Operation]] = {}  # node -> reads whose commits nobody has told of yet
         self._anomalies: list[Anomaly] = []
         self._checked = 0
         self._passed_over = {"without heads": 0, "of unknown commits": 0, "overlapping": 0}
@@ -94,33 +96,58 @@ class Visibility:
         for node in self._wipes.on_event(event):
             self._views.pop(node, None)
             self._own.pop(node, None)
+            self._pass_over(self._waiting.pop(node, deque()))
         if type(event) is NodeEvent and event.name == "committed":
-            data = event.data
-            parents = (*data["deps"], *([data["prev"]] if data["prev"] else []))
-            self._commits[data["id"]] = _Commit(data["prev"], parents, data["operations"])
+            return self._on_commit(event)
         operation = self._pairing.on_event(index, event)
         if operation is None or operation.complete.outcome != "ok" or operation.invoke.object not in self._types:
             return None
         if operation.invoke.action == "read":
-            return self._on_read(operation)
+            self._waiting.setdefault(operation.invoke.node, deque()).append(operation)
+            return self._judge(operation.invoke.node)
         if operation.complete.commit is not None:
             own = self._own.setdefault(operation.invoke.node, [])
             own.append((operation.complete.t, operation.complete.commit, index))
         return None
 
-    def _on_read(self, operation: Operation) -> Anomaly | None:
+    def _on_commit(self, event: NodeEvent) -> Anomaly | None:
+        """Nodes are asked for what they tell, so a commit may be told of after it was read: see who waits for it."""
+        data = event.data
+        parents = (*data["deps"], *([data["prev"]] if data["prev"] else []))
+        self._commits[data["id"]] = _Commit(data["prev"], parents, data["operations"])
+        found = [self._judge(node) for node, waiting in self._waiting.items() if waiting]
+        return next((anomaly for anomaly in found if anomaly is not None), None)
+
+    def _judge(self, node: int) -> Anomaly | None:
+        """Judge the node's reads in their order, up to one that names what nobody has told of yet."""
+        waiting = self._waiting[node]
+        found: Anomaly | None = None
+        while waiting:
+            new = self._unseen(self._views.setdefault(node, _View()), waiting[0].complete.visible or ())
+            if new is None:
+                break
+            found = self._on_read(waiting.popleft(), new) or found
+        return found
+
+    def _pass_over(self, waiting: Iterable[Operation]) -> None:
+        """Reads that will never be judged; the next ones are told as changes against them."""
+        for operation in waiting:
+            self._follow(operation)
+            self._passed_over["of unknown commits"] += 1
+
+    def _follow(self, operation: Operation) -> None:
         node, name = operation.invoke.node, operation.invoke.object
         if self._types[name] != "pncounter":
             self._sets.setdefault((node, name), SetState()).follow(operation)
+
+    def _on_read(self, operation: Operation, new: set[str]) -> Anomaly | None:
+        node, name = operation.invoke.node, operation.invoke.object
+        self._follow(operation)
         heads = operation.complete.visible
         if heads is None:
             self._passed_over["without heads"] += 1
             return None
-        view = self._views.setdefault(node, _View())
-        new = self._unseen(view, heads)
-        if new is None:
-            self._passed_over["of unknown commits"] += 1
-            return None
+        view = self._views[node]
         found: Anomaly | None = None
         if self._goes_backwards(view, heads, new):
             if operation.invoke.t <= view.answered:
@@ -200,6 +227,14 @@ class Visibility:
         )
         return self._found("wrong-value", said, operation)
 
+    def _finish(self, waiting: deque[Operation]) -> None:
+        """The history is over: one read of which a commit was never told must not keep the others from judgement."""
+        while waiting:
+            node = waiting[0].invoke.node
+            self._pass_over([waiting.popleft()])
+            if waiting:
+                self._judge(node)
+
     def _found(self, name: str, said: str, operation: Operation, *events: int) -> Anomaly:
         data = {"nodes": [operation.invoke.node], "object": operation.invoke.object}
         anomaly = Anomaly(name, said, [*events, operation.completed_at], data)
@@ -208,6 +243,8 @@ class Visibility:
 
     def final(self) -> CheckResult:
         """Invalid with any anomaly; unknown where no read could be checked."""
+        for waiting in self._waiting.values():
+            self._finish(waiting)
         passed_over = [f"{count} reads {why} were passed over" for why, count in self._passed_over.items() if count]
         unknown = [] if self._checked else ["no read could be held against what it claims to have seen"]
         figures = {"reads_checked": self._checked, "commits": len(self._commits)}

@@ -39,14 +39,38 @@ class Answer(msgspec.Struct, frozen=True):
 Evidence = dict[str, int | float | str]
 """How a fault was seen to bite; `bites` counts."""
 
+FaultDone = Callable[[Evidence, str | None], None]
+"""(what was seen, one line that says why it could not be done or None)."""
+
 NodeObserver = Callable[[int, str, int, int, dict[str, Any]], None]
 """(node, event name, node's monotonic ns, node's wall ns, data)."""
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What real machines need beyond the model's deadline (ns): to find dead peers again, and for each exchange."""
+
+    reconnect_ns: int = 0
+    exchange_ns: int = 0
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """How much later than planned operations and faults were begun (ns)."""
+
+    p50_ns: int
+    p99_ns: int
+    max_ns: int
+
+    def line(self) -> str:
+        """For people."""
+        p50, p99, most = (one / 1e6 for one in (self.p50_ns, self.p99_ns, self.max_ns))
+        return f"timing drift p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms"
 
 
 class Backend(Protocol):
     """One cluster for one run of one plan."""
 
     name: str
+    allowance: Allowance
 
     def start(self, observer: NodeObserver) -> None:
         """Start every node; `observer` is told of the nodes' own events."""
@@ -69,12 +93,11 @@ class Backend(Protocol):
         """Send a request on a path that no fault touches; `done` is called at most once, or never if no answer
         comes.  The caller keeps the time-out."""
 
-    def inject(self, planned: PlannedFault) -> None:
-        """Put a fault in force."""
+    def inject(self, planned: PlannedFault, done: FaultDone) -> None:
+        """Put a fault in force; `done` is called once, when that is confirmed or has failed and is undone."""
 
-    def lift(self, planned: PlannedFault) -> Evidence:
-        """Undo a fault, verify that it is gone, and tell how it was seen to bite."""
-        ...
+    def lift(self, planned: PlannedFault, done: FaultDone) -> None:
+        """Undo a fault; `done` is called once, with how it was seen to bite, when it is confirmed to be gone."""
 
     def run(self) -> None:
         """Serve until `stop` is called from a callback."""
@@ -84,4 +107,8 @@ class Backend(Protocol):
 
     def trace_hash(self) -> str | None:
         """The hash of everything that happened, where runs repeat exactly; else None."""
+        ...
+
+    def drift(self) -> Drift | None:
+        """How late the plan was carried out; None in virtual time, where nothing is."""
         ...

@@ -25,6 +25,7 @@ NAME_BYTES_MAX = 256
 FRAME_BYTES_MIN = 52_000
 """The reference mesh's largest commit fits a frame whole, with room to spare."""
 FRAME_BYTES_MAX = 16 * 1024 * 1024
+Transport = Literal["quic", "tcp"]
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 
 
@@ -35,10 +36,12 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Cluster(_Table, frozen=True):
     """The nodes and how they gossip.  `faulty` is f, by default (n - 1) // 3; `regions` names one a node.
 
-    `disk_sync_ms_max` is for simulated disks: a sync takes from 0.3 ms to so long.
+    `disk_sync_ms_max` is for simulated disks: a sync takes from 0.3 ms to so long.  `transports` are what real nodes
+    run it over, once each.
     """
 
     nodes: int = 4
+    transports: tuple[Transport, ...] = ("quic",)
     faulty: int | None = None
     fanout: int | None = None
     strategy: Literal["random", "nearest", "hybrid"] = "random"

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from harness import commands
 from harness.errors import EXIT_BAD_INPUT, EXIT_CRASH, BadInput
+from harness.sweep import Where
 
 CAMPAIGNS = Path(__file__).parent / "campaigns"
 BUGS = Path(__file__).parent.parent / "tests" / "planted_bugs"
@@ -50,6 +51,18 @@ def _positive(text: str) -> int:
     return number
 
 
+def _add_where(parser: argparse.ArgumentParser, *, transport: bool = True) -> None:
+    """The options that say where to run; a plan says itself over which transport."""
+    parser.add_argument("--backend", default="sim", help="sim (default) or local")
+    parser.add_argument("--subject", type=Path, default=None, help="the mesh under test, a TOML file (default: ours)")
+    if transport:
+        parser.add_argument("--transport", choices=("quic", "tcp"), default=None, help="default: the campaign's first")
+
+
+def _where(options: argparse.Namespace) -> Where:
+    return commands.where_to(options.backend, options.subject, getattr(options, "transport", None))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Every command with its options."""
     parser = _Parser(prog="knhk-harness", description=__doc__.splitlines()[0])
@@ -58,15 +71,15 @@ def build_parser() -> argparse.ArgumentParser:
     run = subcommands.add_parser("run", help="compile a campaign under a seed, run it, judge it")
     run.add_argument("campaign", type=Path)
     run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--backend", default="sim")
     run.add_argument("--store", type=Path, default=Path("store"))
-    run.set_defaults(call=lambda a: commands.run(a.campaign, seed=a.seed, backend=a.backend, store=a.store))
+    _add_where(run)
+    run.set_defaults(call=lambda a: commands.run(a.campaign, seed=a.seed, where=_where(a), store=a.store))
 
     replay = subcommands.add_parser("replay", help="run a stored plan again (a run's directory or a plan.json)")
     replay.add_argument("plan", type=Path)
-    replay.add_argument("--backend", default="sim")
     replay.add_argument("--store", type=Path, default=Path("store"))
-    replay.set_defaults(call=lambda a: commands.replay(a.plan, backend=a.backend, store=a.store))
+    _add_where(replay, transport=False)
+    replay.set_defaults(call=lambda a: commands.replay(a.plan, where=_where(a), store=a.store))
 
     check = subcommands.add_parser("check", help="judge a stored history again (a run's directory or a history.jsonl)")
     check.add_argument("history", type=Path)
@@ -80,11 +93,13 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument("--jobs", type=_positive, default=1, help="processes")
     sweep.add_argument("--until-caught", action="store_true", help="stop a campaign at its first unexpected verdict")
     sweep.add_argument("--store", type=Path, default=None, help="keep the runs that were not as expected")
+    _add_where(sweep)
     sweep.add_argument("--json", action="store_true", help="one JSON line a campaign")
     sweep.set_defaults(
         call=lambda a: commands.sweep(
             a.campaigns or sorted(CAMPAIGNS.glob("*.toml")),
             seeds=a.seeds,
+            where=_where(a),
             jobs=a.jobs,
             until_caught=a.until_caught,
             store=a.store,
@@ -102,6 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
             a.bugs, names=a.names, seeds=a.seeds, false_alarm_seeds=a.false_alarm_seeds, campaigns=CAMPAIGNS
         )
     )
+
+    clean = subcommands.add_parser("clean", help="remove what a harness that was killed has left on this machine")
+    clean.set_defaults(call=lambda a: commands.clean())
 
     bench = subcommands.add_parser("bench", help="measure, each figure beside its peer")
     bench.add_argument("names", nargs="*", help="only these; default: all")

@@ -12,38 +12,48 @@ from checkers.history import History, HistoryError, read_history
 from harness.campaign import Expect, read_campaign
 from harness.compiler import compile_campaign
 from harness.errors import EXIT_BAD_INPUT, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, BadInput
-from harness.execution import BACKENDS, Outcome, execute, lacking, meets
+from harness.backends import BACKENDS
+from harness.execution import Outcome, execute, lacking, meets
 from harness.plan import Plan, read_plan
 from harness.progress import share_of
 from harness.render import outcome_line, verdict_lines
 from harness.store import HISTORY, PLAN, RunDirectory, find
+from harness.subject import read_subject
+from harness.sweep import Where, sweep_campaign
 
 
-def run(path: Path, *, seed: int, backend: str, store: Path) -> int:
-    """Compile, run, judge, print."""
-    plan = compile_campaign(read_campaign(path), seed, source=path.name)
-    return _execute(plan, backend=backend, store=store)
-
-
-def replay(path: Path, *, backend: str, store: Path) -> int:
-    """Run a stored plan again."""
-    return _execute(read_plan(find(path, PLAN)), backend=backend, store=store)
-
-
-def _execute(plan: Plan, *, backend: str, store: Path) -> int:
+def where_to(backend: str, subject: Path | None, transport: str | None) -> Where:
+    """The options of every command that runs something.  Raises BadInput."""
     if backend not in BACKENDS:
         raise BadInput("--backend", "", f'unknown backend "{backend}"; one of {", ".join(BACKENDS)}')
-    needed, _ = lacking(plan, backend)
+    return Where(backend, read_subject(subject), transport)  # type: ignore[arg-type]
+
+
+def run(path: Path, *, seed: int, where: Where, store: Path) -> int:
+    """Compile, run, judge, print."""
+    plan = compile_campaign(read_campaign(path), seed, source=path.name, transport=where.transport)
+    return _execute(plan, where=where, store=store)
+
+
+def replay(path: Path, *, where: Where, store: Path) -> int:
+    """Run a stored plan again."""
+    return _execute(read_plan(find(path, PLAN)), where=where, store=store)
+
+
+def _execute(plan: Plan, *, where: Where, store: Path) -> int:
+    needed, _ = lacking(plan, where.backend, where.subject)
     if needed:
-        print(f"skipped: the {backend} backend cannot: {', '.join(needed)}")
+        print(f"skipped: the {where.backend} backend cannot: {', '.join(needed)}")
         return EXIT_UNKNOWN
     directory = RunDirectory(store, plan.campaign, plan.seed)
     with share_of(plan.campaign) as tell:
-        outcome = execute(plan, backend=backend, directory=directory, progress=tell)
+        outcome = execute(plan, backend=where.backend, subject=where.subject, directory=directory, progress=tell)
     print(outcome_line(outcome))
     print("\n".join(verdict_lines(outcome.verdict)))
     if outcome.trace_hash is not None:
         print(f"trace hash: {outcome.trace_hash}")
+    if outcome.drift is not None:
+        print(outcome.drift.line())
     print(f"run: {directory.path}")
     return _exit_code(outcome)
 
@@ -81,14 +91,19 @@ def _history(path: Path) -> History:
 
 
 def sweep(
-    paths: Sequence[Path], *, seeds: range, jobs: int, until_caught: bool, store: Path | None, as_json: bool
+    paths: Sequence[Path],
+    *,
+    seeds: range,
+    where: Where,
+    jobs: int,
+    until_caught: bool,
+    store: Path | None,
+    as_json: bool,
 ) -> int:
     """Run many seeds of campaigns; exit 0 if every one was as expected."""
-    from harness.sweep import sweep_campaign
-
     worst = EXIT_VALID
     for path in paths:
-        result = sweep_campaign(path, seeds=seeds, jobs=jobs, until_caught=until_caught, store=store)
+        result = sweep_campaign(path, seeds=seeds, where=where, jobs=jobs, until_caught=until_caught, store=store)
         if as_json:
             print(msgspec.json.encode(result).decode(), flush=True)
         else:
@@ -97,6 +112,15 @@ def sweep(
             unknown_only = all(one.validity == "unknown" for one in result.unexpected)
             worst = max(worst, EXIT_UNKNOWN) if unknown_only and worst != EXIT_INVALID else EXIT_INVALID
     return worst
+
+
+def clean() -> int:
+    """Remove what a harness that was killed has left on this machine."""
+    from harness.local.leftovers import remove_leftovers
+
+    removed = remove_leftovers()
+    print("\n".join(f"removed {one}" for one in removed) or "nothing was left behind")
+    return EXIT_VALID
 
 
 def mutants(bugs: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path) -> int:

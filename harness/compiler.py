@@ -21,6 +21,7 @@ from harness.campaign import (
     Campaign,
     CheckSpec,
     Network,
+    Transport,
     WorkloadSpec,
 )
 from harness.deadline import deadline_for
@@ -32,13 +33,16 @@ SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
 
 
-def compile_campaign(campaign: Campaign, seed: int, *, source: str) -> Plan:
-    """The plan of `campaign` under `seed` (0 to 2^63 - 1).  Raises BadInput naming `source` and the place."""
+def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: Transport | None = None) -> Plan:
+    """The plan of `campaign` under `seed` (0 to 2^63 - 1).  Raises BadInput naming `source` and the place.
+
+    `transport` is one that the campaign names; by default its first.
+    """
     if not 0 <= seed < 1 << 63:
         raise BadInput(source, "seed", f"{seed} is not in 0 .. 2^63 - 1")
     _require(bool(campaign.name.strip()), source, "name", "is empty")
     _require(bool(campaign.shows.strip()), source, "shows", "is empty: say in one sentence what the campaign shows")
-    cluster = _cluster(campaign, source)
+    cluster = _cluster(campaign, source, transport)
     load_ns = _load(campaign, source)
     workloads = _workloads(campaign, cluster.nodes, source)
     faults = _faults(campaign, cluster, seed, load_ns, source)
@@ -66,8 +70,16 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str) -> Plan:
     return plan
 
 
-def _cluster(campaign: Campaign, source: str) -> PlannedCluster:
+def _cluster(campaign: Campaign, source: str, transport: Transport | None) -> PlannedCluster:
     asked = campaign.cluster
+    transports = asked.transports
+    _require(0 < len(transports) == len(set(transports)), source, "cluster.transports", "names quic, tcp or both, once")
+    _require(
+        transport is None or transport in transports,
+        source,
+        "cluster.transports",
+        f"the campaign does not run over {transport}",
+    )
     nodes = asked.nodes
     _require(1 <= nodes <= NODES_MAX, source, "cluster.nodes", f"{nodes} is not in 1 .. {NODES_MAX}")
     faulty = (nodes - 1) // 3 if asked.faulty is None else asked.faulty
@@ -101,6 +113,7 @@ def _cluster(campaign: Campaign, source: str) -> PlannedCluster:
         disk_sync_ns_max=int(asked.disk_sync_ms_max * MILLISECOND),
         regions=asked.regions or ("",) * nodes,
         network=campaign.network,
+        transport=transport or transports[0],
     )
 
 

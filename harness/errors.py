@@ -12,6 +12,10 @@ EXIT_BAD_INPUT = 64
 EXIT_CRASH = 70
 
 
+class HostError(Exception):
+    """A node or a relay that cannot be started, or what could not be done to one; one line."""
+
+
 class BadInput(Exception):
     """Input that cannot be used.  Its text is one line: the file, the place in it, and what is wrong there."""
 

@@ -12,17 +12,15 @@ from checkers.compose import check
 from checkers.history import History
 from checkers.verdict import Verdict
 from faults.vocabulary import PlannedFault, capabilities_needed
+from harness.backend import Backend, Drift
+from harness.backends import BACKENDS
 from harness.campaign import Expect
-from harness.errors import BadInput
+from harness.errors import BadInput, HostError
 from harness.plan import Plan
 from harness.recorder import HistoryFull, Recorder
 from harness.runner import Runner, header_for
-from harness.simulator.backend import SimulatorBackend
-from harness.simulator.faults import CAPABILITIES as SIMULATOR_CAPABILITIES
 from harness.store import RunDirectory
-
-BACKENDS = {"sim": (SimulatorBackend, SIMULATOR_CAPABILITIES)}
-"""Backends by name, with what each can do; more come with the issues."""
+from harness.subject import REFERENCE, Subject
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Outcome:
     trace_hash: str | None
     wall_s: float
     virtual_s: float
+    drift: Drift | None = None
 
     @property
     def as_expected(self) -> bool:
@@ -50,10 +49,11 @@ def meets(expect: Expect, verdict: Verdict) -> bool:
     return set(expect.anomalies) <= found
 
 
-def lacking(plan: Plan, backend: str) -> tuple[list[str], list[tuple[PlannedFault, str]]]:
+def lacking(plan: Plan, backend: str, subject: Subject = REFERENCE) -> tuple[list[str], list[tuple[PlannedFault, str]]]:
     """(what a required fault or the campaign itself needs and `backend` lacks, the opportunistic faults to skip)."""
-    capabilities = set(BACKENDS[backend][1])
-    needed = [one for one in plan.requires if one not in capabilities]
+    kind = BACKENDS[backend]
+    capabilities = set(kind.capabilities(plan, subject))
+    needed = [*kind.cannot(plan, subject), *(one for one in plan.requires if one not in capabilities)]
     skips = []
     for planned in plan.faults:
         wanted = [one for one in capabilities_needed(planned) if one not in capabilities]
@@ -70,22 +70,23 @@ def execute(
     plan: Plan,
     *,
     backend: str = "sim",
+    subject: Subject = REFERENCE,
     directory: RunDirectory | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
-    """Run `plan` and judge it; with a `directory`, leave plan, history and verdict there.
+    """Run `plan` and judge it; with a `directory`, leave plan, history, verdict and what nodes leave there.
 
     The caller has asked `lacking` before; what is only opportunistic and cannot be done is skipped and said.
     `progress` is told the share of the load that is behind, each second.  Raises BadInput where the directory cannot
-    be written.
+    be written or the nodes cannot be started.
     """
     started = time.perf_counter()
-    make, capabilities = BACKENDS[backend]
-    _, skips = lacking(plan, backend)
+    kind = BACKENDS[backend]
+    _, skips = lacking(plan, backend, subject)
     skipped = {planned.id for planned, _ in skips}
     runnable = msgspec.structs.replace(plan, faults=tuple(one for one in plan.faults if one.id not in skipped))
-    cluster = make(runnable)
-    header = header_for(plan, cluster, capabilities, msgspec.to_builtins(plan))
+    cluster = kind.make(runnable, subject, directory.nodes() if directory is not None else None)
+    header = header_for(plan, cluster, kind.capabilities(plan, subject), msgspec.to_builtins(plan), subject)
     if directory is not None:
         directory.write_plan(plan)
     stream = directory.open_history() if directory is not None else None
@@ -96,19 +97,29 @@ def execute(
         Runner(runnable, cluster, recorder, progress=progress).run()
     except HistoryFull as error:
         raise BadInput(plan.campaign, "", str(error)) from None
+    except HostError as error:
+        raise BadInput(plan.campaign, f"backend {backend}", str(error)) from None
     except OSError as error:
         raise BadInput(str(directory.path if directory else ""), "", f"cannot be written: {error.strerror}") from None
     finally:
         if stream is not None:
             stream.close()
-    verdict = check(recorder.history)
+    return _judge(plan, recorder.history, cluster, directory, time.perf_counter() - started)
+
+
+def _judge(plan: Plan, history: History, cluster: Backend, directory: RunDirectory | None, wall_s: float) -> Outcome:
+    verdict = check(history)
+    drift = cluster.drift()
     if directory is not None:
         directory.write_verdict(verdict)
+        if drift is not None:
+            directory.write_drift(drift)
     return Outcome(
         plan=plan,
-        history=recorder.history,
+        history=history,
         verdict=verdict,
         trace_hash=cluster.trace_hash(),
-        wall_s=time.perf_counter() - started,
+        wall_s=wall_s,
         virtual_s=cluster.now() / 1e9,
+        drift=drift,
     )

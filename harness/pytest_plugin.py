@@ -1,7 +1,8 @@
 """`pytest harness/`: every campaign in harness/campaigns/*.toml is an item, a batch of seeds each.
 
-    --knhk-backend sim       where to run
-    --knhk-seeds 5           seeds a batch, from --knhk-seed on
+    --knhk-backend sim       where to run: sim, local
+    --knhk-subject FILE      the mesh under test on real nodes (default: the reference mesh)
+    --knhk-seeds N           seeds a batch, from --knhk-seed on (default: 5 in the simulator, 1 on real nodes)
     --knhk-seed 0            the first seed
     --knhk-store DIR         where runs that are not as expected are kept (default: store)
     --knhk-replay PATH       instead of the campaigns, run this stored plan
@@ -21,6 +22,8 @@ import pytest
 from harness.errors import BadInput
 
 CAMPAIGN_DIRECTORY = "campaigns"
+SEEDS_SIMULATED = 5
+SEEDS_REAL = 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("knhk", "fault campaigns")
     group.addoption("--knhk-backend", default="sim", help="backend to run campaigns on (default: sim)")
     group.addoption("--knhk-seed", type=int, default=0, help="first seed (default: 0)")
-    group.addoption("--knhk-seeds", type=int, default=5, help="seeds a campaign (default: 5)")
+    group.addoption("--knhk-seeds", type=int, default=None, help="seeds a campaign (default: 5 on sim, else 1)")
+    group.addoption("--knhk-subject", default=None, help="the mesh under test on real nodes, a TOML file")
     group.addoption("--knhk-store", default="store", help="where runs not as expected are kept (default: store)")
     group.addoption("--knhk-replay", default=None, help="run this stored plan instead of the campaigns")
 
@@ -42,12 +46,13 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 def check_options(config: pytest.Config) -> None:
     """Refuse options that cannot be.  Only once a campaign is collected, so that other projects' runs pay nothing."""
-    from harness.execution import BACKENDS
+    from harness.backends import BACKENDS
 
     backend = config.getoption("--knhk-backend")
     if backend not in BACKENDS:
         raise pytest.UsageError(f'--knhk-backend: unknown backend "{backend}"; one of {", ".join(BACKENDS)}')
-    if config.getoption("--knhk-seeds") < 1 or config.getoption("--knhk-seed") < 0:
+    seeds = config.getoption("--knhk-seeds")
+    if (seeds is not None and seeds < 1) or config.getoption("--knhk-seed") < 0:
         raise pytest.UsageError("--knhk-seeds is at least 1 and --knhk-seed at least 0")
 
 
@@ -55,16 +60,31 @@ class CampaignFile(pytest.File):
     """One campaign's file."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        """One item: the batch of seeds, or the replay if this campaign's plan is to be replayed."""
+        """In the simulator one item, on real nodes one for each transport: a batch of seeds, or a replay."""
         check_options(self.config)
-        yield CampaignItem.from_parent(self, name=self.path.stem)
+        if self.config.getoption("--knhk-backend") == "sim":
+            yield CampaignItem.from_parent(self, name=self.path.stem)
+            return
+        from harness.campaign import read_campaign
+
+        try:
+            transports = read_campaign(self.path).cluster.transports
+        except BadInput as error:
+            raise self.CollectError(str(error)) from None
+        for transport in transports:
+            yield CampaignItem.from_parent(self, name=f"{self.path.stem}[{transport}]", transport=transport)
 
 
 class CampaignItem(pytest.Item):
-    """A batch of seeds of one campaign."""
+    """A batch of seeds of one campaign, over one transport."""
+
+    def __init__(self, *, transport: str | None = None, **more: Any) -> None:
+        super().__init__(**more)
+        self._transport = transport
 
     def runtest(self) -> None:
         """Run the batch; fail with the explanation of every verdict that was not expected."""
+        from harness.commands import where_to
         from harness.sweep import sweep_campaign
 
         option = self.config.getoption
@@ -73,10 +93,12 @@ class CampaignItem(pytest.Item):
         if replayed is not None:
             self._replay(Path(replayed))
             return
+        backend, subject = option("--knhk-backend"), option("--knhk-subject")
+        seeds = option("--knhk-seeds") or (SEEDS_SIMULATED if backend == "sim" else SEEDS_REAL)
         result = sweep_campaign(
             self.path,
-            seeds=range(first, first + option("--knhk-seeds")),
-            backend=option("--knhk-backend"),
+            seeds=range(first, first + seeds),
+            where=where_to(backend, Path(subject) if subject else None, self._transport),
             store=Path(option("--knhk-store")),
         )
         if result.lacking:
@@ -92,7 +114,7 @@ class CampaignItem(pytest.Item):
         from harness.store import PLAN, find
 
         plan = read_plan(find(path, PLAN))
-        if plan.campaign != self.name:
+        if plan.campaign != self.path.stem or self._transport not in (None, plan.cluster.transport):
             pytest.skip(f"--knhk-replay: the plan is of {plan.campaign}")
         outcome = execute(plan, backend=self.config.getoption("--knhk-backend"))
         if not outcome.as_expected:

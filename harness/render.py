@@ -10,7 +10,7 @@ ANOMALIES_SHOWN = 5
 
 def verdict_lines(verdict: Verdict, *, all_figures: bool = False) -> list[str]:
     """One line a checker, with its notes and its first anomalies below it."""
-    lines = [f"verdict: {verdict.validity}"]
+    lines = [f"verdict: {verdict.validity}", *(f"  note: {note}" for note in verdict.notes)]
     for result in verdict.results:
         lines.append(f"  {result.validity:8} {result.checker}{_figures(result, all_figures)}")
         lines += [f"           note: {note}" for note in result.notes]

@@ -16,24 +16,40 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from checkers.history import Complete, FaultEntry, Header, Invoke, NodeEntry
+import msgspec
+
+from checkers.history import Complete, Deadline, FaultEntry, Header, Invoke, NodeEntry
 from faults.vocabulary import At, PlannedFault, Trigger
-from harness.backend import Answer, Ask, Backend
+from harness.backend import Answer, Ask, Backend, Evidence
 from harness.clients import Client, Survey
 from harness.plan import Plan
 from harness.recorder import Recorder
+from harness.subject import REFERENCE, Subject
 from harness.versions import versions
 
 QUIESCE_POLLS_AN_INTERVAL = 4
 DEADLINE_GRACE = 2
 """Waiting goes on beyond the deadline by this factor, so that the verdict can tell late from never."""
 
+CHECKS_REST_ON = {"visibility": "visibility"}
+"""Checker to what a subject must offer for it."""
+
 OBSERVER = "observer"
 SECOND = 1_000_000_000
 
 
-def header_for(plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw: dict[str, Any]) -> Header:
-    """The history's header: all that a checker needs, and the whole plan (`raw`)."""
+def header_for(
+    plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw: dict[str, Any], subject: Subject = REFERENCE
+) -> Header:
+    """The history's header: all that a checker needs, and the whole plan (`raw`).
+
+    A check that rests on what the subject does not offer is left out, and said.
+    """
+    left_out = {
+        check.name: f"{subject.name} does not offer {CHECKS_REST_ON[check.name]}"
+        for check in plan.checks
+        if CHECKS_REST_ON.get(check.name, "") not in ("", *subject.offers)
+    }
     return Header(
         campaign=plan.campaign,
         seed=plan.seed,
@@ -45,8 +61,9 @@ def header_for(plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw:
         faulty=plan.cluster.faulty,
         objects=list(plan.objects),
         core=list(plan.core),
-        deadline=plan.deadline,
-        checks=list(plan.checks),
+        deadline=deadline_on(plan, backend),
+        checks=[check for check in plan.checks if check.name not in left_out],
+        left_out=left_out,
         faults=[
             FaultEntry(id=one.id, fault=type(one.fault).__name__.lower(), required=one.required, what=one.what)
             for one in plan.faults
@@ -54,6 +71,17 @@ def header_for(plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw:
         capabilities=list(capabilities),
         versions=versions(),
         plan=raw,
+    )
+
+
+def deadline_on(plan: Plan, backend: Backend) -> Deadline:
+    """The plan's deadline with what this backend's machines need beyond the model."""
+    planned, allowance = plan.deadline, backend.allowance
+    return msgspec.structs.replace(
+        planned,
+        total_ns=planned.total_ns + allowance.reconnect_ns + (planned.rounds + 1) * allowance.exchange_ns,
+        reconnect_ns=planned.reconnect_ns + allowance.reconnect_ns,
+        exchange_ns=planned.exchange_ns + allowance.exchange_ns,
     )
 
 
@@ -75,6 +103,8 @@ class Runner:
         self._clients: dict[str, Client] = {}
         self._in_force: dict[str, PlannedFault] = {}
         self._healed = False
+        self._lifting = 0
+        self._abandoned = ""
         self._next_op = max((operation.id for operation in plan.operations), default=-1) + 1
         self._quiesce_by = 0
 
@@ -117,16 +147,31 @@ class Runner:
         if self._healed or planned.id in self._in_force:
             return
         self._in_force[planned.id] = planned
-        self._backend.inject(planned)
+        # Told before it is done: what a checker may blame on a fault cannot have come earlier than this.
+        self._recorder.fault(planned.id, "injected", self._backend.now(), {}, planned.what)
+        self._backend.inject(planned, partial(self._injected, planned))
+
+    def _injected(self, planned: PlannedFault, evidence: Evidence, problem: str | None) -> None:
         now = self._backend.now()
-        self._recorder.fault(planned.id, "injected", now, {}, planned.what)
+        if problem is not None:
+            self._in_force.pop(planned.id, None)
+            self._recorder.fault(planned.id, "skipped", now, evidence, f"could not be put in force: {problem}")
+            return
+        if evidence:
+            self._recorder.fault(planned.id, "observed", now, evidence)
         if planned.duration_ns is not None:
             self._backend.call_at(now + planned.duration_ns, partial(self._lift, planned))
 
     def _lift(self, planned: PlannedFault) -> None:
         if self._in_force.pop(planned.id, None) is not None:
-            evidence = self._backend.lift(planned)
-            self._recorder.fault(planned.id, "lifted", self._backend.now(), evidence)
+            self._lifting += 1
+            self._backend.lift(planned, partial(self._lifted, planned))
+
+    def _lifted(self, planned: PlannedFault, evidence: Evidence, problem: str | None) -> None:
+        stage = "lifted" if problem is None else "observed"  # never confirmed lifted: then the verdict is unknown
+        self._recorder.fault(planned.id, stage, self._backend.now(), evidence, problem or "")
+        self._lifting -= 1
+        self._heal_when_lifted()
 
     def _end_load(self) -> None:
         abandoned = sum(client.close() for client in self._clients.values())
@@ -139,12 +184,20 @@ class Runner:
             self._backend.call_at(now + self._poll_ns(), partial(self._settle, latest, abandoned))
             return
         self._healed = True
+        self._abandoned = f"{abandoned} queued operations were never begun" if abandoned else ""
+        self._lifting += 1  # this loop itself, so that the heal comes once, after the last of them
         for planned in list(self._in_force.values()):
             self._lift(planned)
+        self._lifting -= 1
+        self._heal_when_lifted()
+
+    def _heal_when_lifted(self) -> None:
+        if not self._healed or self._lifting:
+            return
         now = self._backend.now()
-        self._recorder.phase("heal", now, f"{abandoned} queued operations were never begun" if abandoned else "")
+        self._recorder.phase("heal", now, self._abandoned)
         self._recorder.phase("quiesce", now)
-        self._quiesce_by = now + DEADLINE_GRACE * self._plan.deadline.total_ns
+        self._quiesce_by = now + DEADLINE_GRACE * deadline_on(self._plan, self._backend).total_ns
         self._poll()
 
     def _poll_ns(self) -> int:

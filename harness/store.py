@@ -1,4 +1,5 @@
-"""Where runs are kept: store/<campaign>/<time>-<seed>/ with plan.json, history.jsonl and verdict.json.
+"""Where runs are kept: store/<campaign>/<time>-<seed>/ with plan.json, history.jsonl and verdict.json,
+and, of real nodes, drift.json and nodes/ with what each has left.
 
 The history is appended while the run goes on and can be read after a crash; plan and verdict appear whole or not
 at all.  `latest` beside the runs points at the newest.
@@ -15,12 +16,15 @@ from typing import TextIO
 import msgspec
 
 from checkers.verdict import Verdict
+from harness.backend import Drift
 from harness.errors import BadInput
 from harness.plan import Plan, encode_plan
 
 PLAN = "plan.json"
 HISTORY = "history.jsonl"
 VERDICT = "verdict.json"
+DRIFT = "drift.json"
+NODES = "nodes"
 LATEST = "latest"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -49,6 +53,14 @@ class RunDirectory:
     def write_verdict(self, verdict: Verdict) -> None:
         """Put verdict.json there."""
         self._write_whole(VERDICT, msgspec.json.format(msgspec.json.encode(verdict), indent=1) + b"\n")
+
+    def write_drift(self, drift: Drift) -> None:
+        """Put drift.json there: how late the plan was carried out, which qualifies everything else."""
+        self._write_whole(DRIFT, msgspec.json.format(msgspec.json.encode(drift), indent=1) + b"\n")
+
+    def nodes(self) -> Path:
+        """The directory for what real nodes leave behind: logs, databases, histograms."""
+        return self.path / NODES
 
     def _write_whole(self, name: str, data: bytes) -> None:
         partial = self.path / f".{name}.partial"

@@ -11,12 +11,24 @@ from pathlib import Path
 
 import msgspec
 
-from harness.campaign import read_campaign
+from harness.campaign import Transport, read_campaign
 from harness.compiler import compile_campaign
 from harness.execution import Outcome, execute, lacking
 from harness.progress import progress
 from harness.render import failing_anomalies, outcome_line, verdict_lines
 from harness.store import RunDirectory
+from harness.subject import REFERENCE, Subject
+
+
+class Where(msgspec.Struct, frozen=True):
+    """On which backend, with which subject, over which transport (None: the campaign's first)."""
+
+    backend: str = "sim"
+    subject: Subject = REFERENCE
+    transport: Transport | None = None
+
+
+SIMULATOR = Where()
 
 
 class SeedResult(msgspec.Struct, frozen=True):
@@ -58,16 +70,16 @@ def sweep_campaign(
     seeds: Sequence[int],
     jobs: int = 1,
     until_caught: bool = False,
-    backend: str = "sim",
+    where: Where = SIMULATOR,
     store: Path | None = None,
 ) -> SweepResult:
     """Run `seeds` of the campaign at `path`; raises BadInput before any seed runs if it cannot be compiled."""
     campaign = read_campaign(path)
-    first = compile_campaign(campaign, seeds[0], source=path.name)
-    needed, _ = lacking(first, backend)
+    first = compile_campaign(campaign, seeds[0], source=path.name, transport=where.transport)
+    needed, _ = lacking(first, where.backend, where.subject)
     done: list[SeedResult] = []
     if not needed:
-        results = _results(path, seeds, jobs, backend, store)
+        results = _results(path, seeds, jobs, where, store)
         for result in progress(results, total=len(seeds), what=campaign.name):
             done.append(result)
             if until_caught and not result.as_expected:
@@ -83,26 +95,30 @@ def sweep_campaign(
     )
 
 
-def _results(path: Path, seeds: Sequence[int], jobs: int, backend: str, store: Path | None) -> Iterator[SeedResult]:
+def _results(path: Path, seeds: Sequence[int], jobs: int, where: Where, store: Path | None) -> Iterator[SeedResult]:
     if jobs == 1:
         for seed in seeds:
-            yield run_seed(path, seed, backend, store)
+            yield run_seed(path, seed, where, store)
         return
     with ProcessPoolExecutor(max_workers=jobs) as pool:
         count = len(seeds)
         chunk = max(1, min(8, count // (4 * jobs)))
-        yield from pool.map(run_seed, [path] * count, seeds, [backend] * count, [store] * count, chunksize=chunk)
+        yield from pool.map(run_seed, [path] * count, seeds, [where] * count, [store] * count, chunksize=chunk)
 
 
-def run_seed(path: Path, seed: int, backend: str, store: Path | None) -> SeedResult:
-    """Run one seed; a run that is not as expected is run again into `store`, if there is one, to keep it."""
-    plan = compile_campaign(read_campaign(path), seed, source=path.name)
-    outcome = execute(plan, backend=backend)
-    kept: str | None = None
-    if not outcome.as_expected and store is not None:
+def run_seed(path: Path, seed: int, where: Where, store: Path | None) -> SeedResult:
+    """Run one seed, and keep it in `store`, if there is one.
+
+    In the simulator only a run that is not as expected is kept, by running it again; a real one never comes again.
+    """
+    plan = compile_campaign(read_campaign(path), seed, source=path.name, transport=where.transport)
+    repeats = where.backend == "sim"
+    directory = RunDirectory(store, plan.campaign, seed) if store is not None and not repeats else None
+    outcome = execute(plan, backend=where.backend, subject=where.subject, directory=directory)
+    if not outcome.as_expected and store is not None and repeats:
         directory = RunDirectory(store, plan.campaign, seed)
-        execute(plan, backend=backend, directory=directory)
-        kept = str(directory.path)
+        execute(plan, backend=where.backend, directory=directory)
+    kept = str(directory.path) if directory is not None else None
     return SeedResult(
         seed=seed,
         validity=outcome.verdict.validity,

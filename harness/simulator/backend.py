@@ -8,9 +8,9 @@ from functools import partial
 from hashlib import blake2b
 
 from faults.vocabulary import PlannedFault, Trigger
-from harness.backend import Answer, Ask, Evidence, NodeObserver
+from harness.backend import Allowance, Answer, Ask, FaultDone, NodeObserver
 from harness.plan import Plan, PlannedCluster
-from harness.simulator.faults import CAPABILITIES, SimulatedFaults
+from harness.simulator.faults import SimulatedFaults
 from harness.simulator.host import Host
 from harness.simulator.loop import Loop
 from harness.simulator.network import SimulatedNetwork
@@ -46,7 +46,7 @@ class SimulatorBackend:
     """One simulated cluster for one run of `plan`."""
 
     name = "sim"
-    capabilities = CAPABILITIES
+    allowance = Allowance()
 
     def __init__(self, plan: Plan, *, ticks: TickSource = no_ticks, loop: Loop | None = None) -> None:
         self.loop = loop or Loop()
@@ -148,13 +148,17 @@ class SimulatorBackend:
             if count == reached:
                 call()
 
-    def inject(self, planned: PlannedFault) -> None:
-        """Put a fault in force."""
+    def inject(self, planned: PlannedFault, done: FaultDone) -> None:
+        """Put a fault in force, at once."""
         self.faults.inject(planned)
+        done({}, None)
 
-    def lift(self, planned: PlannedFault) -> Evidence:
-        """Undo a fault and tell how it was seen to bite."""
-        return self.faults.lift(planned)
+    def lift(self, planned: PlannedFault, done: FaultDone) -> None:
+        """Undo a fault, at once, and tell how it was seen to bite."""
+        done(self.faults.lift(planned), None)
+
+    def drift(self) -> None:
+        """In virtual time nothing is late."""
 
 
 def node_signer(seed: int, number: int) -> Signer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from faults.link import LinkPolicy
 from faults.vocabulary import Cut, Link, PlannedFault
+from harness.network import ordinary_link
 from harness.plan import PlannedCluster
 
 Edge = tuple[int, int]
@@ -53,15 +54,3 @@ class SimulatedNetwork:
                 base = self._ordinary[regions] = ordinary_link(self._cluster, source, target)
             link = self._links[key] = LinkPolicy(source, target, seed=self._seed, base=base)
         return link
-
-
-def ordinary_link(cluster: PlannedCluster, source: int, target: int) -> Link:
-    """The link while no fault is in force: the last `between` that names both regions, else the network's own."""
-    network = cluster.network
-    shape: tuple[float, float, float] = (network.latency_ms, network.jitter_ms, network.loss)
-    regions = (cluster.regions[source], cluster.regions[target])
-    for one in network.between:
-        if (one.source, one.target) == regions:
-            shape = (one.latency_ms, one.jitter_ms, one.loss)
-    latency_ms, jitter_ms, loss = shape
-    return Link(links=((source, target),), latency_ms=latency_ms, jitter_ms=jitter_ms, loss=loss)

@@ -63,6 +63,8 @@ def log():
     )
 
 
+F = ("f", ("g", "add", 1))
+
 CORRECT = {
     "a gset": log().read(0, "g", [1], "a").read(0, "g", [1, 2], "b", "c"),
     "an orset in which an add wins": log().read(0, "s", ["x"], "b", "c").read(0, "s", [], "b", "d"),
@@ -82,6 +84,14 @@ CORRECT = {
     "a read that overlaps a later one": log().read(0, "g", [1, 2], "b", "c").read(0, "g", [1], "a", begun=1),
     "a node that lost its disk": log().wrote(0, "b").read(0, "g", [1], "b").wiped(0).read(0, "g", []),
     "a commit that took effect though nobody read it before": log().read(0, "n", 3, "d", "b"),
+    "a commit that is told of after it was read": Log().read(0, "g", [1], "f").read(1, "g", []).commit(*F),
+    "a commit that is told of twice": Log().commit(*F).read(0, "g", [1], "f").commit(*F).read(0, "g", [1], "f"),
+    "reads that waited when the disk was lost": Log()
+    .read(0, "g", [1], "f")
+    .wiped(0)
+    .read(0, "g", [])
+    .commit(*F)
+    .read(0, "g", [1], "f"),
 }
 
 
@@ -103,6 +113,15 @@ WRONG = {
     "a node that goes backwards": (log().read(0, "g", [1, 2], "b", "c").read(0, "g", [1], "a"), "went-backwards"),
     "a branch that is forgotten": (log().read(0, "g", [1, 2], "b", "c").read(0, "g", [1], "b"), "went-backwards"),
     "a write that its own node does not see": (log().wrote(0, "a").read(0, "g", []), "own-write-unseen"),
+    "an element lost in a read that was told before its commit": (Log().read(0, "g", [], "f").commit(*F), "wrong-value"),
+    "a node that goes backwards in reads that had to wait": (
+        Log().read(0, "g", [1], "f").read(0, "g", []).commit(*F),
+        "went-backwards",
+    ),
+    "a wrong read after one of which nobody ever told": (
+        log().read(0, "g", [1], "stranger").read(0, "g", [2], "a"),
+        "wrong-value",
+    ),
     "a wipe that was another node's": (log().read(0, "g", [1], "b").wiped(1).read(0, "g", []), "went-backwards"),
 }
 

@@ -1,0 +1,55 @@
+"""The backends by name: how each is made, what it can do, and what it cannot run at all.
+
+What only real nodes need is imported when one of them is asked for: the simulator starts in a third of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.backend import Backend
+from harness.plan import Plan
+from harness.simulator.backend import SimulatorBackend
+from harness.simulator.faults import CAPABILITIES as SIMULATOR_CAPABILITIES
+from harness.subject import Subject
+
+
+class BackendKind(NamedTuple):
+    """`make(plan, subject, artifacts)`; what it can do; what keeps a plan from being run on it, a name each."""
+
+    make: Callable[[Plan, Subject, Path | None], Backend]
+    capabilities: Callable[[Plan, Subject], tuple[str, ...]]
+    cannot: Callable[[Plan, Subject], list[str]]
+
+
+def _make_simulator(plan: Plan, subject: Subject, artifacts: Path | None) -> Backend:
+    return SimulatorBackend(plan)
+
+
+def _make_local(plan: Plan, subject: Subject, artifacts: Path | None) -> Backend:
+    from harness.local.hosts import LocalHosts
+    from harness.real.backend import RealBackend
+
+    return RealBackend(plan, LocalHosts(plan, subject), subject, artifacts)
+
+
+def _real_capabilities(plan: Plan, subject: Subject) -> tuple[str, ...]:
+    from harness.real.capabilities import capabilities
+
+    return capabilities(plan, subject)
+
+
+def _local_cannot(plan: Plan, subject: Subject) -> list[str]:
+    from harness.local.hosts import missing_here
+    from harness.real.capabilities import subject_lacks
+
+    return [*subject_lacks(plan, subject), *missing_here(plan)]
+
+
+BACKENDS = {
+    "sim": BackendKind(_make_simulator, lambda plan, subject: SIMULATOR_CAPABILITIES, lambda plan, subject: []),
+    "local": BackendKind(_make_local, _real_capabilities, _local_cannot),
+}
+"""More come with the issues."""

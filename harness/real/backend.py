@@ -1,0 +1,296 @@
+"""Real nodes as a backend: one event loop, the control APIs of the nodes, and the machines' own clock."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from faults.vocabulary import PlannedFault, Trigger
+from harness.backend import Allowance, Answer, Ask, Drift, FaultDone, NodeObserver
+from harness.plan import Plan
+from harness.real.control import Control, NoAnswer
+from harness.real.faults import ASK_SECONDS, RealFaults
+from harness.real.hosts import Hosts, node_directory
+from harness.real.links import LinkFaults
+from harness.subject import Subject
+
+EVENTS_EVERY_S = 0.2
+LAST_WORDS_SECONDS = 0.3
+WATCH_EVERY_S = 0.1
+FAILPOINT_EVERY_S = 0.005
+ASKED_AT_ONCE_MAX = 10_000
+DRIFTS_MAX = 1_000_000
+
+
+class RealBackend:
+    """One cluster of real nodes for one run of `plan`.  `artifacts` gets logs, databases and histograms."""
+
+    allowance = Allowance(reconnect_ns=1_000_000_000, exchange_ns=50_000_000)
+    """A dead peer is found and dialled anew within a second of the heal; exchanges wait for processes and syncs that
+    share two cores."""
+
+    def __init__(self, plan: Plan, hosts: Hosts, subject: Subject, artifacts: Path | None) -> None:
+        self.name = hosts.name
+        self._plan = plan
+        self._hosts = hosts
+        self._subject = subject
+        self._artifacts = artifacts
+        self._loop = asyncio.new_event_loop()
+        self._begun = time.monotonic_ns()
+        self._ended = 0
+        self._drifts: list[int] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._interrupted = False
+        self._stopped = False
+        self._control: Control | None = None
+        self._observer: NodeObserver | None = None
+        self._heard: dict[int, int] = {}  # node -> the last event that was fetched since it was started
+        self._starts: dict[int, int] = {}
+        self._crashed: set[int] = set()
+        self._triggers: list[tuple[Trigger, Callable[[], None]]] = []
+        self._problem: BaseException | None = None
+        self._faults = RealFaults(
+            hosts,
+            transport=plan.cluster.transport,
+            ask=self._get,
+            set_clock=self._set_clock,
+            before_kill=self._last_words,
+        )
+
+    def agents(self) -> list[str]:
+        """The agent id (hex) of each node, by number."""
+        return self._hosts.agents()
+
+    def now(self) -> int:
+        """Nanoseconds since the start of the load."""
+        return (self._ended or time.monotonic_ns()) - self._begun
+
+    def when(self, trigger: Trigger, call: Callable[[], None]) -> None:
+        """Call `call` when the node stands at its failpoint.  Before `start` only."""
+        self._triggers.append((trigger, call))
+
+    def start(self, observer: NodeObserver) -> None:
+        """Start every node; returns when all answer.  Raises HostError."""
+        self._observer = observer
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(ValueError, RuntimeError):  # not the main thread: then the signals are another's to handle
+                self._loop.add_signal_handler(number, self._interrupt)
+        self._serve_until(self._loop.create_task(self._start()))
+        self._begun = time.monotonic_ns()
+
+    async def _start(self) -> None:
+        self._control = Control()
+        failpoints: dict[int, list[str]] = {}
+        for trigger, _ in self._triggers:
+            failpoints.setdefault(trigger.node, []).append(failpoint_of(trigger))
+        await self._hosts.start(failpoints)
+        await asyncio.to_thread(LinkFaults(self._hosts.relay()).make_ordinary, self._plan.cluster)
+        for node in range(self._plan.cluster.nodes):
+            self._tell(node, "started", {})
+        self._spawn(self._watch())
+        if "events" in self._subject.offers:
+            for node in range(self._plan.cluster.nodes):
+                self._spawn(self._listen(node))
+
+    def call_at(self, at: int, call: Callable[[], None]) -> None:
+        """Call `call` at `at`, and note how late that was."""
+        due = max(at, self.now())
+        self._loop.call_at((self._begun + due) / 1e9, self._punctual, due, call)
+
+    def _punctual(self, due: int, call: Callable[[], None]) -> None:
+        if self._stopped:
+            return
+        if len(self._drifts) < DRIFTS_MAX:
+            self._drifts.append(max(0, self.now() - due))
+        try:
+            call()
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """What a callback raises ends the run: nobody is above it to catch it."""
+        self._problem = self._problem or error
+        self._loop.stop()
+
+    def invoke(self, node: int, ask: Ask, done: Callable[[Answer], None]) -> None:
+        """Send a request to the node's control API, which no fault touches."""
+        if len(self._tasks) > ASKED_AT_ONCE_MAX:
+            self._loop.call_soon(done, Answer("fail", error="too many requests wait for answers"))
+            return
+        self._spawn(self._invoke(node, ask, done))
+
+    async def _invoke(self, node: int, ask: Ask, done: Callable[[Answer], None]) -> None:
+        assert self._control is not None
+        address, token = self._hosts.control(node)
+        answer = await self._control.ask(address, token, ask)
+        if not self._stopped:
+            done(answer)
+
+    def inject(self, planned: PlannedFault, done: FaultDone) -> None:
+        """Put a fault in force."""
+        self._faults.inject(planned, self._guarded(done))
+
+    def lift(self, planned: PlannedFault, done: FaultDone) -> None:
+        """Undo a fault and tell how it was seen to bite."""
+        self._faults.lift(planned, self._guarded(done))
+
+    def _guarded(self, done: FaultDone) -> FaultDone:
+        def told(evidence: Any, problem: str | None) -> None:
+            if not self._stopped:
+                try:
+                    done(evidence, problem)
+                except BaseException as error:
+                    self._fail(error)
+
+        return told
+
+    def run(self) -> None:
+        """Serve until `stop`.  Raises what a callback raised, and KeyboardInterrupt for SIGINT and SIGTERM."""
+        self._loop.run_forever()
+        self._check()
+
+    def _check(self) -> None:
+        if self._problem is not None:
+            raise self._problem
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _serve_until(self, task: asyncio.Task[None]) -> None:
+        task.add_done_callback(lambda _: self._loop.stop())
+        self._loop.run_forever()
+        if not task.done():
+            task.cancel()
+            self._loop.run_until_complete(asyncio.wait([task]))
+            self._check()
+        task.result()
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        self._loop.stop()
+
+    def stop(self) -> None:
+        """End `run`; and once it has ended, end everything that was started."""
+        if self._loop.is_running():
+            self._loop.stop()
+        elif not self._loop.is_closed():
+            self._stopped = True
+            self._ended = time.monotonic_ns()
+            try:
+                self._loop.run_until_complete(self._stop())
+            finally:
+                self._loop.close()
+
+    async def _stop(self) -> None:
+        try:
+            if self._artifacts is not None and "ticks" in self._subject.offers:
+                await self._collect_ticks(self._artifacts)
+            await self._faults.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._control is not None:
+                await self._control.close()
+        finally:
+            await self._hosts.stop(self._artifacts)
+            await self._loop.shutdown_default_executor()
+
+    def trace_hash(self) -> None:
+        """Real runs do not repeat."""
+
+    def drift(self) -> Drift:
+        """How late the plan was carried out."""
+        late = sorted(self._drifts) or [0]
+        return Drift(late[len(late) // 2], late[int(len(late) * 0.99)], late[-1])
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended_task)
+
+    def _ended_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._fail(error)
+
+    async def _get(self, node: int, path: str, timeout_s: float = ASK_SECONDS, **query: str) -> Any:
+        assert self._control is not None
+        address, token = self._hosts.control(node)
+        return await self._control.get(address, token, path, timeout_s, **query)
+
+    async def _set_clock(self, node: int, offset_ns: int) -> None:
+        assert self._control is not None
+        address, token = self._hosts.control(node)
+        await self._control.set_clock(address, token, offset_ns, ASK_SECONDS)
+
+    def _tell(self, node: int, name: str, data: dict[str, Any]) -> None:
+        """An event that the harness itself knows of."""
+        if self._observer is not None:
+            self._observer(node, name, time.monotonic_ns(), time.time_ns(), data)
+
+    async def _listen(self, node: int) -> None:
+        """Fetch what the node tells, for as long as the run lasts."""
+        while True:
+            await asyncio.sleep(EVENTS_EVERY_S)
+            if not self._faults.dead(node):
+                await self._fetch_events(node)
+
+    async def _last_words(self, node: int) -> None:
+        """What a node has told must not die with it; what it tells after a restart is counted anew."""
+        await self._fetch_events(node, LAST_WORDS_SECONDS)
+        self._heard[node] = 0
+        self._starts[node] = self._starts.get(node, 0) + 1
+
+    async def _fetch_events(self, node: int, timeout_s: float = ASK_SECONDS) -> None:
+        start = self._starts.get(node, 0)
+        with suppress(NoAnswer):
+            told = await self._get(node, "/events", timeout_s, after=str(self._heard.get(node, 0)))
+            if start != self._starts.get(node, 0) or self._observer is None or self._stopped:
+                return
+            self._heard[node] = int(told["next"])
+            for event in told["events"]:
+                if event["name"] != "started":  # the harness knows better when that was
+                    self._observer(node, event["name"], event["monotonic"], event["wall"], event["data"])
+
+    async def _watch(self) -> None:
+        """See nodes that end by themselves, and nodes that stand at a failpoint."""
+        while True:
+            await asyncio.sleep(FAILPOINT_EVERY_S if self._triggers else WATCH_EVERY_S)
+            for node in range(self._plan.cluster.nodes):
+                reason = self._hosts.ended(node)
+                if reason is not None and node not in self._crashed:
+                    self._crashed.add(node)
+                    self._tell(node, "crashed", {"error": reason})
+            for node in sorted({trigger.node for trigger, _ in self._triggers}):
+                reached = self._hosts.failpoint(node)
+                if reached is not None:
+                    await self._reach(node, reached)
+
+    async def _reach(self, node: int, reached: str) -> None:
+        """The node stands still where a trigger has it; it goes on when the faults are in force, if they let it."""
+        here = [one for one in self._triggers if one[0].node == node and failpoint_of(one[0]) == reached]
+        self._triggers = [one for one in self._triggers if one not in here]
+        for _, call in here:
+            call()
+        await self._faults.settled()
+        if not self._faults.held(node):
+            await self._hosts.resume(node)
+
+    async def _collect_ticks(self, artifacts: Path) -> None:
+        for node in range(self._plan.cluster.nodes):
+            with suppress(NoAnswer, OSError):
+                ticks = await self._get(node, "/ticks")
+                directory = node_directory(artifacts, node)
+                (directory / "ticks.json").write_bytes(msgspec.json.format(msgspec.json.encode(ticks), indent=1))
+
+
+def failpoint_of(trigger: Trigger) -> str:
+    """A trigger as the test launcher is told of it."""
+    return f"{trigger.after}:{trigger.count}"

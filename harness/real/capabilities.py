@@ -1,0 +1,37 @@
+"""What can be done to real nodes, by the transport of their links and by what their subject offers."""
+
+from __future__ import annotations
+
+from harness.network import ordinary_link
+from harness.plan import Plan
+from harness.real.faults import CLOCK_CAPABILITIES, NODE_CAPABILITIES
+from harness.real.links import CAPABILITIES as LINK_CAPABILITIES
+from harness.real.links import is_shaped
+from harness.subject import Subject
+
+NODES_MAX = 16
+"""Real nodes share the cores of one machine."""
+
+
+def capabilities(plan: Plan, subject: Subject) -> tuple[str, ...]:
+    """Names as `faults.vocabulary.capabilities_needed` has them."""
+    found = [*LINK_CAPABILITIES[plan.cluster.transport], *NODE_CAPABILITIES]
+    found += CLOCK_CAPABILITIES if "clock" in subject.offers else ()
+    found += ["trigger"] if "failpoints" in subject.offers else []
+    return tuple(found)
+
+
+def subject_lacks(plan: Plan, subject: Subject) -> list[str]:
+    """What keeps the plan from being run on real nodes of this subject at all."""
+    cluster = plan.cluster
+    lacks = [f"{one.type} ({subject.name})" for one in plan.objects if one.type not in subject.types]
+    if cluster.transport not in subject.transports:
+        lacks.append(f"{cluster.transport} ({subject.name})")
+    if cluster.nodes > NODES_MAX:
+        lacks.append(f"more than {NODES_MAX} nodes")
+    possible = LINK_CAPABILITIES[cluster.transport]
+    pairs = [(a, b) for a in range(cluster.nodes) for b in range(cluster.nodes) if a != b]
+    shaped = [ordinary_link(cluster, a, b) for a, b in pairs if is_shaped(cluster, a, b)]
+    if any(link.loss for link in shaped) and "loss" not in possible:
+        lacks.append("loss")
+    return sorted(set(lacks))

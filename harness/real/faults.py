@@ -1,0 +1,259 @@
+"""Faults on real nodes: put in force and confirmed, counted while they last, undone and confirmed to be gone.
+
+Faults may overlap, and each holds what it does under its own id, as in the simulator: a node stays paused or dead while
+any fault holds it so, and its wall clock is off by the sum of the skews in force.
+
+How a fault is seen to bite (`bites`): on links over UDP by the relay's own counts; on links over TCP, of which the real
+Toxiproxy counts nothing, by what the dialling nodes observe (echoes that stop, round trips that grow); of nodes by the
+state of their process or their clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from faults.toxiproxy import ToxiproxyError
+from faults.vocabulary import Cut, Kill, Link, Pause, PlannedFault, Skew
+from harness.backend import Evidence, FaultDone
+from harness.errors import HostError
+from harness.real.control import NoAnswer
+from harness.real.hosts import Hosts
+from harness.real.links import LinkFaults
+from harness.real.proof import CountedProof, LinkProof, ObservedProof
+
+NODE_CAPABILITIES = ("pause", "kill-keep", "kill-wipe")
+CLOCK_CAPABILITIES = ("skew-offset", "skew-step", "skew-strobe")
+CLOCK_ERROR_NS = 50_000_000
+"""How far a node's clock may seem to be from what was asked, because the answer takes a while."""
+ASK_SECONDS = 2.0
+
+SetClock = Callable[[int, int], Any]
+
+
+class RealFaults:
+    """The faults in force on `hosts`.  `ask` fetches a route of a node's control API, `set_clock` sets its clock."""
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        *,
+        transport: str,
+        ask: Callable[[int, str], Any],
+        set_clock: SetClock,
+        before_kill: Callable[[int], Any],
+    ) -> None:
+        self._hosts = hosts
+        self._transport = transport
+        self._ask = ask
+        self._set_clock = set_clock
+        self._before_kill = before_kill
+        self._chains: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, str] = {}
+        self._held: dict[int, set[str]] = {}  # node -> the faults that hold it dead or paused
+        self._dead: set[int] = set()
+        self._counted: dict[str, Any] = {}
+        self._offsets: dict[int, dict[str, int]] = {}
+        self._strobes: dict[str, asyncio.Task[int]] = {}
+        self._locks: dict[int, asyncio.Lock] = {}
+
+    def inject(self, planned: PlannedFault, done: FaultDone) -> None:
+        """Put a fault in force; `done` when that is confirmed."""
+        self._chain(planned, self._injecting(planned, done))
+
+    def lift(self, planned: PlannedFault, done: FaultDone) -> None:
+        """Undo a fault, after whatever is still being done to put it in force."""
+        self._chain(planned, self._lifting(planned, done))
+
+    def dead(self, node: int) -> bool:
+        """Whether a fault holds the node dead."""
+        return node in self._dead
+
+    def held(self, node: int) -> bool:
+        """Whether any fault holds the node dead or paused."""
+        return bool(self._held.get(node))
+
+    async def settled(self) -> None:
+        """Wait until what was begun so far is in force, or lifted."""
+        if self._chains:
+            await asyncio.wait(list(self._chains.values()))
+
+    async def close(self) -> None:
+        """Begin nothing more."""
+        tasks = [*self._chains.values(), *self._strobes.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _chain(self, planned: PlannedFault, work: Any) -> None:
+        former = self._chains.get(planned.id)
+
+        async def after() -> None:
+            if former is not None:
+                await asyncio.wait([former])
+            await work
+
+        self._chains[planned.id] = asyncio.ensure_future(after())
+
+    async def _injecting(self, planned: PlannedFault, done: FaultDone) -> None:
+        try:
+            evidence = await self._inject(planned)
+        except (HostError, NoAnswer, ToxiproxyError) as error:
+            self._failed[planned.id] = str(error)
+            done({}, str(error))
+            return
+        done(evidence, None)
+
+    async def _lifting(self, planned: PlannedFault, done: FaultDone) -> None:
+        if planned.id in self._failed:
+            done({}, f"was never in force: {self._failed[planned.id]}")
+            return
+        try:
+            evidence = await self._lift(planned)
+        except (HostError, NoAnswer, ToxiproxyError) as error:
+            done({}, f"could not be lifted: {error}")
+            return
+        done(evidence, None)
+
+    async def _inject(self, planned: PlannedFault) -> Evidence:
+        match planned.fault:
+            case Cut() | Link() as fault:
+                return await self._inject_links(planned, fault)
+            case Pause(nodes=nodes):
+                await self._each(nodes, partial(self._hold, planned.id))
+                return {"paused": len(nodes)}
+            case Kill(nodes=nodes, disk=fate):
+                await self._each(nodes, partial(self._kill, planned.id, fate))
+                return {"killed": len(nodes)}
+            case Skew() as skew:
+                return await self._inject_skew(planned.id, skew)
+            case _:
+                raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
+
+    async def _lift(self, planned: PlannedFault) -> Evidence:
+        match planned.fault:
+            case Cut() | Link():
+                proof: LinkProof = self._counted.pop(planned.id)
+                evidence = await proof.evidence()
+                await asyncio.to_thread(LinkFaults(self._hosts.relay()).lift, planned)
+                return evidence
+            case Pause(nodes=nodes):
+                still = sum(self._hosts.paused(node) or self.dead(node) for node in nodes)
+                await self._each(nodes, partial(self._let_go, planned.id))
+                return {"bites": still, "nodes": _names(nodes)}
+            case Kill(nodes=nodes, disk=fate):
+                await self._each(nodes, partial(self._let_go, planned.id))
+                return {"bites": len(nodes), "disk": fate, "nodes": _names(nodes)}
+            case Skew() as skew:
+                return await self._lift_skew(planned.id, skew)
+            case _:
+                raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
+
+    async def _inject_links(self, planned: PlannedFault, fault: Cut | Link) -> Evidence:
+        relay = self._hosts.relay()
+        if self._transport == "quic":
+            proof: LinkProof = CountedProof(relay, planned)
+        else:
+            proof = ObservedProof(planned, self._hosts.agents(), partial(self._ask_status))
+        confirmed = await asyncio.to_thread(LinkFaults(relay).apply, planned)
+        self._counted[planned.id] = proof
+        return {"toxics": confirmed, "links": len(fault.links)}
+
+    async def _ask_status(self, node: int) -> Any:
+        return await self._ask(node, "/status")
+
+    async def _each(self, nodes: tuple[int, ...], what: Callable[[int], Any]) -> None:
+        """Do it to all nodes at once; a node is never in the hands of two faults at the same moment."""
+
+        async def one(node: int) -> None:
+            async with self._locks.setdefault(node, asyncio.Lock()):
+                await what(node)
+
+        results = await asyncio.gather(*(one(node) for node in nodes), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _hold(self, fault: str, node: int) -> None:
+        held = self._held.setdefault(node, set())
+        if not held and node not in self._dead:
+            await self._hosts.pause(node)
+        held.add(fault)
+
+    async def _kill(self, fault: str, fate: str, node: int) -> None:
+        if node not in self._dead:
+            self._dead.add(node)
+            await self._before_kill(node)
+            await self._hosts.kill(node, wipe=fate == "wipe")
+        self._held.setdefault(node, set()).add(fault)
+
+    async def _let_go(self, fault: str, node: int) -> None:
+        held = self._held.get(node, set())
+        if fault not in held:
+            return
+        held.discard(fault)
+        if held:
+            return
+        if node not in self._dead:
+            await self._hosts.resume(node)
+        elif self._hosts.ended(node) is None:  # one that has ended by itself stays down: nobody asked for a restart
+            await self._hosts.restart(node)
+            self._dead.discard(node)
+            if self._offset(node):
+                await self._set_clock(node, self._offset(node))
+
+    def _offset(self, node: int) -> int:
+        return sum(self._offsets.get(node, {}).values())
+
+    async def _inject_skew(self, fault: str, skew: Skew) -> Evidence:
+        offset = int(skew.offset_ms * 1e6)
+        await self._each(skew.nodes, partial(self._turn, fault, offset))
+        if skew.mode == "strobe":
+            self._strobes[fault] = asyncio.ensure_future(self._strobe(fault, skew, offset))
+        return {"clocks": len(skew.nodes)}
+
+    async def _strobe(self, fault: str, skew: Skew, offset: int) -> int:
+        """Flip the clocks each period until cancelled; what was counted is left in `_counted`."""
+        self._counted[fault] = 1
+        on = True
+        while True:
+            await asyncio.sleep(skew.period_ms / 1000)
+            on = not on
+            try:
+                await self._each(skew.nodes, partial(self._turn, fault, offset if on else 0))
+            except NoAnswer:
+                continue  # dead or paused just now; its clock is set again when it answers
+            self._counted[fault] += 1
+
+    async def _turn(self, fault: str, offset: int, node: int) -> None:
+        """Set what `fault` adds to the node's wall clock."""
+        self._offsets.setdefault(node, {})[fault] = offset
+        if not self._held.get(node):
+            await self._set_clock(node, self._offset(node))
+
+    async def _lift_skew(self, fault: str, skew: Skew) -> Evidence:
+        strobe = self._strobes.pop(fault, None)
+        if strobe is not None:
+            strobe.cancel()
+            await asyncio.wait([strobe])
+        seen = await asyncio.gather(*(self._is_off(node) for node in skew.nodes))
+        flips = self._counted.pop(fault, 0)
+        if skew.mode != "step":
+            await self._each(skew.nodes, partial(self._turn, fault, 0))
+        return {"bites": flips if skew.mode == "strobe" else sum(seen), "flips": flips, "nodes": _names(skew.nodes)}
+
+    async def _is_off(self, node: int) -> bool:
+        """Whether the node's own wall clock shows that it is off by what was asked of it."""
+        wanted = self._offset(node)
+        try:
+            told = await self._ask(node, "/status")
+            return bool(wanted) and abs(int(told["wall"]) - time.time_ns() - wanted) < CLOCK_ERROR_NS
+        except (NoAnswer, KeyError, TypeError, ValueError):
+            return False
+
+
+def _names(nodes: tuple[int, ...]) -> str:
+    return ",".join(map(str, nodes))

@@ -1,0 +1,71 @@
+"""What `local` processes and containers each do in their own way: nodes and their relay, started, hurt and ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from faults.toxiproxy import ToxiproxyServer
+
+
+class Hosts(Protocol):
+    """The machines of one run.  Nodes are numbered from 0; every method may raise HostError."""
+
+    name: str
+
+    async def start(self, failpoints: dict[int, list[str]]) -> None:
+        """Start the relay, with a proxy on every directed link, and all nodes; return when every node answers.
+
+        `failpoints` are for a subject that offers them: where each node is to stand still, such as "persist:17".
+        """
+
+    def agents(self) -> list[str]:
+        """The agent id (hex) of each node; known before `start`."""
+        ...
+
+    def control(self, node: int) -> tuple[str, str]:
+        """("host:port" of the node's control API, its bearer token)."""
+        ...
+
+    def relay(self) -> ToxiproxyServer:
+        """The relay that carries the links, proxies called by `proxy_name`."""
+        ...
+
+    def ended(self, node: int) -> str | None:
+        """Why the node's process ended without having been killed by `kill`; None while it has not."""
+        ...
+
+    async def kill(self, node: int, *, wipe: bool) -> None:
+        """End the process at once and see it gone; with `wipe` its disk, too."""
+
+    async def restart(self, node: int) -> None:
+        """Start it again on the disk that it has; return when it answers."""
+
+    async def pause(self, node: int) -> None:
+        """Make the process stand still and see that it does."""
+
+    async def resume(self, node: int) -> None:
+        """Let it go on and see that it does."""
+
+    def failpoint(self, node: int) -> str | None:
+        """The failpoint at which the node has come to stand still, told once; None while it is at none."""
+        ...
+
+    def paused(self, node: int) -> bool:
+        """Whether it stands still at this moment."""
+        ...
+
+    async def stop(self, artifacts: Path | None) -> None:
+        """End everything and leave nothing behind; first put logs and databases into `artifacts`.  May be repeated."""
+
+
+def proxy_name(source: int, target: int) -> str:
+    """The proxy on the link from `source` to `target`: what `source` dials to reach it."""
+    return f"{source}-{target}"
+
+
+def node_directory(artifacts: Path, node: int) -> Path:
+    """Where what a node leaves behind is kept, made if it is not there."""
+    directory = artifacts / f"node{node}"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
