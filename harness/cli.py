@@ -110,11 +110,19 @@ def build_parser() -> argparse.ArgumentParser:
     mutants = subcommands.add_parser("mutants", help="run every planted bug and tell how it was caught")
     mutants.add_argument("names", nargs="*", help="only these; default: all")
     mutants.add_argument("--bugs", type=Path, default=BUGS, help="directory of planted bugs")
-    mutants.add_argument("--seeds", type=_positive, default=200, help="seeds tried at the most, default 200")
-    mutants.add_argument("--false-alarm-seeds", type=_positive, default=20, help="seeds of the unchanged mesh")
+    mutants.add_argument("--backend", choices=("sim", "local"), default="sim", help="local: those that show there")
+    mutants.add_argument("--seeds", type=_positive, default=None, help="at the most; default 200, on real nodes 3")
+    mutants.add_argument(
+        "--false-alarm-seeds", type=_positive, default=None, help="of the unchanged mesh; default 20, on real nodes 1"
+    )
     mutants.set_defaults(
         call=lambda a: commands.mutants(
-            a.bugs, names=a.names, seeds=a.seeds, false_alarm_seeds=a.false_alarm_seeds, campaigns=CAMPAIGNS
+            a.bugs,
+            names=a.names,
+            backend=a.backend,
+            seeds=a.seeds or (200 if a.backend == "sim" else 3),
+            false_alarm_seeds=a.false_alarm_seeds or (20 if a.backend == "sim" else 1),
+            campaigns=CAMPAIGNS,
         )
     )
 

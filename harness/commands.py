@@ -9,10 +9,10 @@ import msgspec
 
 from checkers.compose import check as judge
 from checkers.history import History, HistoryError, read_history
+from harness.backends import BACKENDS
 from harness.campaign import Expect, read_campaign
 from harness.compiler import compile_campaign
 from harness.errors import EXIT_BAD_INPUT, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, BadInput
-from harness.backends import BACKENDS
 from harness.execution import Outcome, execute, lacking, meets
 from harness.plan import Plan, read_plan
 from harness.progress import share_of
@@ -123,11 +123,14 @@ def clean() -> int:
     return EXIT_VALID
 
 
-def mutants(bugs: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path) -> int:
+def mutants(
+    bugs: Path, *, names: Sequence[str], backend: str, seeds: int, false_alarm_seeds: int, campaigns: Path
+) -> int:
     """Run every planted bug, then the unchanged mesh, and print who caught what."""
-    from harness.mutants import run_mutants
+    from harness.mutants import run_local_mutants, run_mutants
 
-    return run_mutants(bugs, names=names, seeds=seeds, false_alarm_seeds=false_alarm_seeds, campaigns=campaigns)
+    run = run_mutants if backend == "sim" else run_local_mutants
+    return run(bugs, names=names, seeds=seeds, false_alarm_seeds=false_alarm_seeds, campaigns=campaigns)
 
 
 def bench(names: Sequence[str]) -> int:

@@ -9,6 +9,9 @@ shows, and `plant()` breaks the mesh in memory.  A path is either
 `launch.py` beside the bugs plants one and then runs the very same command that a user would; the product itself
 has no hook.  Each bug runs in a process of its own.  Then the unchanged mesh goes through the same paths, and
 through every campaign, and must not be accused.
+
+On real nodes only bugs that say SHOWS_LOCAL are hunted, in the campaign that it names: there the launcher is the
+subject, and the harness itself is whole.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from rich.table import Table
 
 from harness.errors import EXIT_INVALID, EXIT_VALID, BadInput
 from harness.progress import progress
-from harness.sweep import SweepResult
+from harness.subject import CONFIG, REFERENCE
+from harness.sweep import SweepResult, Where, sweep_campaign
 
 LAUNCHER = "launch.py"
 NOTHING = "nothing"
@@ -42,6 +46,7 @@ class PlantedBug:
     wrong: str
     path: str
     where: str
+    where_local: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,7 @@ def read_bugs(directory: Path) -> list[PlantedBug]:
 
 def _read_bug(path: Path) -> PlantedBug:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    shows = None
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "SHOWS" for t in node.targets):
-            shows = ast.literal_eval(node.value)
+    shows, shows_local = (_constant(tree, name) for name in ("SHOWS", "SHOWS_LOCAL"))
     kind, _, where = shows.partition(" ") if isinstance(shows, str) else ("", "", "")
     wrong = ast.get_docstring(tree)
     if kind not in _PATHS or not where or not wrong:
@@ -76,7 +78,20 @@ def _read_bug(path: Path) -> PlantedBug:
             "SHOWS",
             f'is "<{" | ".join(_PATHS)}> <where>", below a docstring that says what is wrong',
         )
-    return PlantedBug(name=path.stem, wrong=wrong.splitlines()[0].rstrip("."), path=kind, where=where.strip())
+    return PlantedBug(
+        name=path.stem,
+        wrong=wrong.splitlines()[0].rstrip("."),
+        path=kind,
+        where=where.strip(),
+        where_local=shows_local if isinstance(shows_local, str) else None,
+    )
+
+
+def _constant(tree: ast.Module, name: str) -> object:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return ast.literal_eval(node.value)
+    return None
 
 
 def run_mutants(directory: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path) -> int:
@@ -90,6 +105,10 @@ def run_mutants(directory: Path, *, names: Sequence[str], seeds: int, false_alar
     hunts = list(progress(_hunts(directory, wanted, seeds, campaigns), total=len(wanted), what="planted bugs"))
     _print_table(hunts)
     alarms = list(_false_alarms(directory, wanted, false_alarm_seeds, campaigns, everything=not names))
+    return _conclude(hunts, alarms, false_alarm_seeds)
+
+
+def _conclude(hunts: Sequence[Hunt], alarms: Sequence[str], false_alarm_seeds: int) -> int:
     escaped = [hunt for hunt in hunts if hunt.caught_by is None]
     print(f"{len(hunts) - len(escaped)} of {len(hunts)} planted bugs caught")
     for alarm in alarms:
@@ -97,6 +116,41 @@ def run_mutants(directory: Path, *, names: Sequence[str], seeds: int, false_alar
     if not alarms:
         print(f"no false alarm on the unchanged mesh ({false_alarm_seeds} seeds a campaign)")
     return EXIT_INVALID if escaped or alarms else EXIT_VALID
+
+
+def run_local_mutants(
+    directory: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path
+) -> int:
+    """Hunt, on local processes, every bug that can show there; then the unchanged mesh in the same campaigns."""
+    bugs = [bug for bug in read_bugs(directory) if bug.where_local and (not names or bug.name in names)]
+    if not bugs:
+        raise BadInput(str(directory), "", "none of these bugs says SHOWS_LOCAL")
+    hunts = [
+        _hunt_local(directory, bug, seeds, campaigns) for bug in progress(bugs, total=len(bugs), what="planted bugs")
+    ]
+    _print_table(hunts)
+    alarms = []
+    where = sorted({bug.where_local or "" for bug in bugs})
+    for campaign in progress(where, total=len(where), what="unchanged mesh"):
+        bug = PlantedBug(NOTHING, "", "campaign", campaign, campaign)
+        hunt = _hunt_local(directory, bug, false_alarm_seeds, campaigns)
+        if hunt.caught_by or hunt.trouble:
+            alarms.append(f"{campaign}: {hunt.caught_by or hunt.trouble}")
+    return _conclude(hunts, alarms, false_alarm_seeds)
+
+
+def _hunt_local(directory: Path, bug: PlantedBug, seeds: int, campaigns: Path) -> Hunt:
+    """The launcher as the subject's command, in a subject's file of its own."""
+    where = _campaign(directory, bug.where_local or "", campaigns)
+    launcher = [sys.executable, str((directory / LAUNCHER).resolve()), bug.name]
+    subject = msgspec.structs.replace(
+        REFERENCE,
+        name=bug.name,
+        command=(*launcher, "node", "run", "--config", CONFIG),
+        offers=(*REFERENCE.offers, "failpoints"),
+    )
+    result = sweep_campaign(where, seeds=range(seeds), where=Where("local", subject), until_caught=True)
+    return _judge_sweep(result, bug)
 
 
 def _hunts(directory: Path, bugs: Sequence[PlantedBug], seeds: int, campaigns: Path) -> Iterator[Hunt]:
@@ -139,6 +193,12 @@ def _hunt_campaign(directory: Path, bug: PlantedBug, seeds: int, campaigns: Path
         result = msgspec.json.decode(done.stdout, type=SweepResult)
     except msgspec.DecodeError:
         return Hunt(bug, caught_by=None, seeds=None, trouble=_last_line(done))
+    return _judge_sweep(result, bug)
+
+
+def _judge_sweep(result: SweepResult, bug: PlantedBug) -> Hunt:
+    if result.lacking:
+        return Hunt(bug, caught_by=None, seeds=None, trouble=f"cannot: {', '.join(result.lacking)}")
     caught = [one for one in result.unexpected if one.validity == "invalid"]
     if not caught:
         trouble = "unknown" if result.unexpected else None

@@ -4,6 +4,7 @@
     ├── ConfigError       a configuration that cannot work
     ├── BadFrame          bytes from a peer that are no frame, or not one for us
     ├── BadCommit         a commit that no node may ever take in
+    ├── StorageError      a journal that cannot be opened, read or written (storage)
     ├── PeerRejected      a peer that cannot be registered (peer_registry)
     └── UnknownPeer       an agent id that was never registered (peer_registry)
 
@@ -19,6 +20,10 @@ class MeshError(Exception):
 
 class ConfigError(MeshError):
     """A configuration that cannot work; the message names the field."""
+
+
+class StorageError(MeshError):
+    """A journal that cannot be opened, read or written; the message names the file."""
 
 
 class BadFrame(MeshError):

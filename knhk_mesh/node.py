@@ -158,7 +158,8 @@ class Node:
         if isinstance(what, Read):
             return self._read(what)
         if isinstance(what, Digest):
-            return Digests(root=self.replica.state.merkle_root, digest=self.replica.state.digest())
+            state = self.replica.state
+            return Digests(root=state.merkle_root, digest=state.digest(), heads=tuple(state.version))
         return self._status(now)
 
     def _write(self, now: Instant, what: Write) -> Result:

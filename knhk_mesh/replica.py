@@ -93,6 +93,8 @@ class Replica:
             self.log.learn(commit.accused, commit.proof)
         if own and commit.incarnation == self.incarnation:
             self._next_seq, self._tip = commit.seq + 1, commit.id
+        if own:  # told again: what was told before the crash may not have been heard
+            self.events.append(_committed(commit))
 
     def begin(self) -> None:
         """Choose an incarnation if the disk held none: an author that lost its disk must never reuse a slot."""

@@ -60,10 +60,11 @@ class Value(msgspec.Struct, frozen=True):
 
 
 class Digests(msgspec.Struct, frozen=True):
-    """`root` and `digest`: 32 bytes each."""
+    """`root` and `digest`: 32 bytes each.  `heads`: ids of the branch heads that the state was computed from."""
 
     root: bytes
     digest: bytes
+    heads: tuple[bytes, ...] = ()
 
 
 class StatusReport(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """A fold that drops one operation in a thousand, another one on each node, while the roots agree."""
 
 SHOWS = "campaign baseline.toml"
+SHOWS_LOCAL = "baseline.toml"
 
 
 def plant():

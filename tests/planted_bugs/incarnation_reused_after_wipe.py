@@ -1,6 +1,7 @@
 """A node that takes the same incarnation again after it has lost its disk."""
 
 SHOWS = "campaign crash.toml"
+SHOWS_LOCAL = "kills.toml"
 
 
 def plant():

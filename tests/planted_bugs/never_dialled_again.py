@@ -1,6 +1,7 @@
 """A peer that has fallen silent and is never dialled again."""
 
 SHOWS = "campaign halves.toml"
+SHOWS_LOCAL = "halves.toml"
 
 
 def plant():

@@ -1,6 +1,7 @@
 """A node that never begins another gossip round once it has been paused."""
 
 SHOWS = "campaign pauses.toml"
+SHOWS_LOCAL = "pauses.toml"
 
 
 def plant():

@@ -1,6 +1,7 @@
 """A node that answers every other read from a cache, with the heads of today."""
 
 SHOWS = "campaign baseline.toml"
+SHOWS_LOCAL = "baseline.toml"
 
 
 def plant():

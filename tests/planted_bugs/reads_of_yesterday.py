@@ -1,6 +1,7 @@
 """A node that answers reads, value and heads alike, from how it stood at the read before."""
 
 SHOWS = "campaign baseline.toml"
+SHOWS_LOCAL = "baseline.toml"
 
 
 def plant():

@@ -1,6 +1,7 @@
 """A remove that takes away every dot of its element, also those that its author had not seen."""
 
 SHOWS = "campaign isolate-one.toml"
+SHOWS_LOCAL = "isolate-one.toml"
 
 
 def plant():

@@ -1,6 +1,7 @@
 """A node that begins its sequence numbers anew after a restart with its disk."""
 
 SHOWS = "campaign crash.toml"
+SHOWS_LOCAL = "kills.toml"
 
 
 def plant():

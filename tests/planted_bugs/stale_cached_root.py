@@ -1,6 +1,7 @@
 """A cached root that is not always refreshed when the set has changed."""
 
 SHOWS = "campaign halves.toml"
+SHOWS_LOCAL = "halves.toml"
 
 
 def plant():

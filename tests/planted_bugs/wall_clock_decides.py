@@ -1,6 +1,7 @@
 """A node that throws out commits whose clock is more than five minutes from its own wall clock."""
 
 SHOWS = "campaign clock-skew.toml"
+SHOWS_LOCAL = "clock-skew.toml"
 
 
 def plant():

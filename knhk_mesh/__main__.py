@@ -1,0 +1,135 @@
+"""`python -m knhk_mesh`: run a node, or make what one needs.
+
+    python -m knhk_mesh run --config node.toml
+    python -m knhk_mesh keygen node.key
+    python -m knhk_mesh init DIRECTORY --listen HOST:PORT --control HOST:PORT
+
+Exit codes: 0; 64 wrong usage or configuration; 65 the database is refused; 69 an address cannot be had; 74 the disk
+fails; 70 a bug of ours.  Each but the last comes with one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from knhk_mesh.errors import ConfigError, MeshError, StorageError
+from knhk_mesh.identity import SEED_BYTES, Signer
+
+EXIT_USAGE = 64
+EXIT_DATA = 65
+EXIT_UNAVAILABLE = 69
+EXIT_BUG = 70
+EXIT_DISK = 74
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="knhk_mesh", description="A node of the mesh.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="run a node until SIGTERM")
+    run.add_argument("--config", type=Path, required=True)
+    keygen = commands.add_parser("keygen", help="make a private key and print the agent id")
+    keygen.add_argument("key", type=Path)
+    init = commands.add_parser("init", help="make a directory with key, token and configuration for a new node")
+    init.add_argument("directory", type=Path)
+    init.add_argument("--network", default="knhk")
+    init.add_argument("--listen", default="127.0.0.1:7000")
+    init.add_argument("--control", default="127.0.0.1:7001")
+    init.add_argument("--transport", choices=("quic", "tcp"), default="quic")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
+    try:
+        if options.command == "keygen":
+            print(_keygen(options.key))
+            return 0
+        if options.command == "init":
+            print(_init(options))
+            return 0
+        return _run(options.config)
+    except ConfigError as error:
+        return _say(error, EXIT_USAGE)
+
+
+def _say(error: Exception, code: int) -> int:
+    print(f"knhk_mesh: {error}", file=sys.stderr)
+    return code
+
+
+def _run(path: Path) -> int:
+    from knhk_mesh.settings import read_settings
+
+    settings = read_settings(path)
+    from knhk_mesh.serve import serve
+
+    try:
+        asyncio.run(serve(settings))
+    except StorageError as error:
+        return _say(error, EXIT_DISK if "cannot be written" in str(error) else EXIT_DATA)
+    except ConfigError as error:  # what the journal holds is not what this node could have written
+        return _say(f"{settings.data}: {error}", EXIT_DATA)  # type: ignore[arg-type]
+    except MeshError as error:
+        return _say(error, EXIT_UNAVAILABLE)
+    except Exception:
+        traceback.print_exc()
+        return _say(Exception("a bug: this node ended because its state is in doubt"), EXIT_BUG)
+    return 0
+
+
+def _keygen(path: Path) -> str:
+    """Make a key file and return the agent id; an existing file is never touched."""
+    seed = secrets.token_bytes(SEED_BYTES)
+    _write_secret(path, seed.hex() + "\n")
+    return Signer(seed).agent_id.hex()
+
+
+def _init(options: argparse.Namespace) -> str:
+    directory: Path = options.directory
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be made: {error.strerror}") from None
+    agent = _keygen(directory / "node.key")
+    _write_secret(directory / "node.token", secrets.token_urlsafe(32) + "\n")
+    _write_secret(
+        directory / "node.toml",
+        f'network = "{options.network}"\nagent = "{agent}"\nkey = "node.key"\ntoken = "node.token"\ndata = "data"\n'
+        f'transport = "{options.transport}"\nlisten = "{options.listen}"\ncontrol = "{options.control}"\nfaulty = 0\n'
+        '\n# One table for every other member:\n# [[peers]]\n# agent = "<64 hexadecimal digits>"\n'
+        '# address = "host:port"\n',
+    )
+    return agent
+
+
+def _write_secret(path: Path, text: str) -> None:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path}: is there already, and is left as it is") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

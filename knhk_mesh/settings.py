@@ -1,0 +1,162 @@
+"""The configuration file of a node: TOML as docs/node-contract.md has it, read into what the parts of a node need.
+
+Everything that is wrong with it is one ConfigError that names the file and the place.  Files that hold a secret must
+be readable by their owner alone: a private key that others can read is no key.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from knhk_mesh.config import MILLISECOND, NodeConfig, PeerConfig
+from knhk_mesh.errors import ConfigError
+from knhk_mesh.identity import AGENT_ID_BYTES, SEED_BYTES, Signer
+
+TOKEN_CHARACTERS_MIN = 16
+SECRET_BYTES_MAX = 4096
+_PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+
+Hex32 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Address = Annotated[str, msgspec.Meta(pattern=r"^.+:[0-9]{1,5}$")]
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A TOML table: its keys are its fields, and no others."""
+
+
+class GossipTable(_Table, frozen=True):
+    """[gossip]: each key is optional."""
+
+    fanout: int = 5
+    interval_ms: float = 100.0
+    strategy: str = "random"
+    frame_bytes_max: int = 64 * 1024
+
+
+class PeerTable(_Table, frozen=True):
+    """[[peers]]: one other member, and the address to use for it."""
+
+    agent: Hex32
+    address: Address
+    region: str = ""
+
+
+class NodeFile(_Table, frozen=True):
+    """The whole file, as decoded."""
+
+    network: str
+    agent: Hex32
+    key: str
+    token: str
+    data: str
+    listen: Address
+    control: Address
+    transport: Literal["quic", "tcp"] = "quic"
+    faulty: int = 0
+    region: str = ""
+    gossip: GossipTable = GossipTable()
+    peers: tuple[PeerTable, ...] = ()
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a node process is started with.  `seed` is the private key's 32 bytes; `data` a directory."""
+
+    config: NodeConfig
+    seed: bytes
+    token: str
+    data: Path
+    transport: Literal["quic", "tcp"]
+    listen: str
+    control: str
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in the file at `path`.  Raises ConfigError, one line that names file and place."""
+    try:
+        file = msgspec.toml.decode(path.read_bytes(), type=NodeFile)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except msgspec.ValidationError as error:
+        message = str(error)
+        found = _PLACE.search(message)
+        place, problem = (f"{found.group(1)}: ", message[: found.start()]) if found else ("", message)
+        raise ConfigError(f"{path}: {place}{problem}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from None
+    try:
+        return _settings(file, path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _settings(file: NodeFile, base: Path) -> Settings:
+    seed = read_seed(base / file.key)
+    if Signer(seed).agent_id.hex() != file.agent:
+        raise ConfigError(f"agent: is not the public key of {base / file.key}")
+    if any(peer.agent == file.agent for peer in file.peers):
+        raise ConfigError("peers: name this node itself")
+    for place, address in [("listen", file.listen), ("control", file.control)]:
+        if int(address.rpartition(":")[2]) > 65535:
+            raise ConfigError(f"{place}: {address} has no port of 0 to 65535")
+    gossip = file.gossip
+    if not 1 <= gossip.interval_ms <= 60_000:
+        raise ConfigError("gossip.interval_ms: is not in 1 .. 60000")
+    config = NodeConfig(
+        network=file.network,
+        peers=tuple(PeerConfig(bytes.fromhex(peer.agent), peer.address, peer.region) for peer in file.peers),
+        faulty=file.faulty,
+        region=file.region,
+        fanout=gossip.fanout,
+        strategy=gossip.strategy,
+        gossip_interval_ns=int(gossip.interval_ms * MILLISECOND),
+        frame_bytes_max=gossip.frame_bytes_max,
+    )
+    return Settings(
+        config=config,
+        seed=seed,
+        token=read_token(base / file.token),
+        data=base / file.data,
+        transport=file.transport,
+        listen=file.listen,
+        control=file.control,
+    )
+
+
+def read_seed(path: Path) -> bytes:
+    """The 32-byte seed of a private key, kept as hex in a file that only its owner may read.  Raises ConfigError."""
+    try:
+        seed = bytes.fromhex(_read_secret(path, "key"))
+    except ValueError:
+        raise ConfigError(f"key: {path} does not hold hexadecimal digits") from None
+    if len(seed) != SEED_BYTES:
+        raise ConfigError(f"key: {path} holds {len(seed)} bytes, a seed has {SEED_BYTES}")
+    return seed
+
+
+def read_token(path: Path) -> str:
+    """The bearer token of the control API, from a file that only its owner may read.  Raises ConfigError."""
+    token = _read_secret(path, "token")
+    if len(token) < TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable() or " " in token:
+        raise ConfigError(f"token: {path} does not hold {TOKEN_CHARACTERS_MIN} printable characters or more")
+    return token
+
+
+def _read_secret(path: Path, what: str) -> str:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            if mode & 0o077:
+                raise ConfigError(f"{what}: {path} may be read by others (mode {mode:03o}); chmod 600 it")
+            return file.read(SECRET_BYTES_MAX).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{what}: {path} is not text") from None
+    except OSError as error:
+        raise ConfigError(f"{what}: {path} cannot be read: {error.strerror}") from None
+
+
+assert AGENT_ID_BYTES == 32  # what Hex32 says

@@ -1,0 +1,254 @@
+"""Faults on real nodes, on hosts that only write down what is asked of them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from faults.vocabulary import At, Kill, Pause, PlannedFault, Skew
+from harness.errors import HostError
+from harness.real.control import NoAnswer
+from harness.real.faults import RealFaults
+
+
+class Hosts:
+    """Nodes that are up, paused or dead; `log` has every order, in order."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.state: dict[int, str] = {}
+        self.crashed: set[int] = set()
+        self.broken: set[str] = set()
+
+    async def _do(self, what: str, node: int, state: str) -> None:
+        await asyncio.sleep(0)
+        if what in self.broken:
+            raise HostError(f"{what} does not work")
+        self.log.append(f"{what} {node}")
+        self.state[node] = state
+
+    async def kill(self, node: int, *, wipe: bool) -> None:
+        await self._do("wipe" if wipe else "kill", node, "dead")
+
+    async def restart(self, node: int) -> None:
+        await self._do("restart", node, "up")
+
+    async def pause(self, node: int) -> None:
+        await self._do("pause", node, "paused")
+
+    async def resume(self, node: int) -> None:
+        await self._do("resume", node, "up")
+
+    def paused(self, node: int) -> bool:
+        return self.state.get(node) == "paused"
+
+    def ended(self, node: int) -> str | None:
+        return "exit 1" if node in self.crashed else None
+
+    def agents(self) -> list[str]:
+        return []
+
+    async def stop(self, artifacts: Path | None) -> None:
+        return
+
+
+class Run:
+    """A fault list to play: what was done, and what each fault was told to have come to."""
+
+    def __init__(self) -> None:
+        self.hosts = Hosts()
+        self.clocks: dict[int, int] = {}
+        self.deaf: set[int] = set()
+        self.told: list[tuple[str, dict, str | None]] = []
+        self.faults = RealFaults(
+            self.hosts, transport="quic", ask=self.ask, set_clock=self.set_clock, before_kill=self.before_kill
+        )
+
+    async def ask(self, node: int, path: str):
+        import time
+
+        return {"wall": time.time_ns() + self.clocks.get(node, 0)}
+
+    async def set_clock(self, node: int, offset: int) -> None:
+        if node in self.deaf:
+            raise NoAnswer("deaf")
+        self.clocks[node] = offset
+
+    async def before_kill(self, node: int) -> None:
+        self.hosts.log.append(f"last words {node}")
+
+    def inject(self, id: str, fault) -> None:
+        planned = PlannedFault(id=id, fault=fault, start=At(0))
+        self.faults.inject(planned, lambda evidence, problem: self.told.append((f"+{id}", evidence, problem)))
+
+    def lift(self, id: str, fault) -> None:
+        planned = PlannedFault(id=id, fault=fault, start=At(0))
+        self.faults.lift(planned, lambda evidence, problem: self.told.append((f"-{id}", evidence, problem)))
+
+
+def play(script) -> Run:
+    async def run() -> Run:
+        made = Run()
+        for step in script(made):
+            await made.faults.settled()
+            if step:
+                await asyncio.sleep(step)
+        await made.faults.settled()
+        await made.faults.close()
+        return made
+
+    return asyncio.run(run())
+
+
+def test_a_kill_is_told_after_the_node_s_last_words_and_undone_by_a_restart() -> None:
+    def script(run):
+        run.inject("k", Kill(nodes=(1,), disk="wipe"))
+        yield
+        run.lift("k", Kill(nodes=(1,), disk="wipe"))
+        yield
+
+    run = play(script)
+    assert run.hosts.log == ["last words 1", "wipe 1", "restart 1"]
+    assert run.told == [("+k", {"killed": 1}, None), ("-k", {"bites": 1, "disk": "wipe", "nodes": "1"}, None)]
+
+
+def test_a_node_stays_paused_while_any_fault_holds_it() -> None:
+    def script(run):
+        run.inject("a", Pause(nodes=(0, 1)))
+        run.inject("b", Pause(nodes=(1,)))
+        yield
+        run.lift("a", Pause(nodes=(0, 1)))
+        yield
+        assert run.hosts.state == {0: "up", 1: "paused"}
+        run.lift("b", Pause(nodes=(1,)))
+        yield
+
+    run = play(script)
+    assert run.hosts.state == {0: "up", 1: "up"}
+    assert run.hosts.log.count("pause 1") == 1 and run.hosts.log.count("resume 1") == 1
+
+
+def test_a_node_killed_while_paused_comes_back_when_both_are_over() -> None:
+    def script(run):
+        run.inject("p", Pause(nodes=(0,)))
+        yield
+        run.inject("k", Kill(nodes=(0,)))
+        yield
+        run.lift("k", Kill(nodes=(0,)))
+        yield
+        assert run.hosts.state == {0: "dead"}
+        run.lift("p", Pause(nodes=(0,)))
+        yield
+
+    run = play(script)
+    assert run.hosts.log == ["pause 0", "last words 0", "kill 0", "restart 0"]
+
+
+def test_a_lift_waits_for_what_is_still_being_put_in_force() -> None:
+    def script(run):
+        run.inject("p", Pause(nodes=(0,)))
+        run.lift("p", Pause(nodes=(0,)))
+        yield
+
+    run = play(script)
+    assert run.hosts.log == ["pause 0", "resume 0"]
+    assert [name for name, _, _ in run.told] == ["+p", "-p"]
+
+
+def test_what_could_not_be_done_is_said_and_never_counts() -> None:
+    def script(run):
+        run.hosts.broken = {"pause"}
+        run.inject("p", Pause(nodes=(0,)))
+        yield
+        run.lift("p", Pause(nodes=(0,)))
+        yield
+
+    run = play(script)
+    assert run.told[0] == ("+p", {}, "pause does not work")
+    assert run.told[1][1] == {} and "never in force" in str(run.told[1][2])
+
+
+def test_a_pause_that_did_not_last_did_not_bite() -> None:
+    def script(run):
+        run.inject("p", Pause(nodes=(0, 1)))
+        yield
+        run.hosts.state[1] = "up"  # somebody else resumed it
+        run.lift("p", Pause(nodes=(0, 1)))
+        yield
+
+    assert play(script).told[1][1]["bites"] == 1
+
+
+def test_a_node_that_ended_by_itself_stays_down() -> None:
+    def script(run):
+        run.inject("k", Kill(nodes=(0,)))
+        yield
+        run.hosts.crashed = {0}
+        run.lift("k", Kill(nodes=(0,)))
+        yield
+
+    assert "restart 0" not in play(script).hosts.log
+
+
+def test_skews_add_up_survive_a_restart_and_a_step_stays() -> None:
+    offset, step = Skew(nodes=(0,), offset_ms=500.0), Skew(nodes=(0,), mode="step", offset_ms=-2000.0)
+
+    def script(run):
+        run.inject("o", offset)
+        run.inject("s", step)
+        yield
+        assert run.clocks == {0: -1_500_000_000}
+        run.inject("k", Kill(nodes=(0,)))
+        yield
+        run.clocks.clear()  # the process is gone, and what it was told with it
+        run.lift("k", Kill(nodes=(0,)))
+        yield
+        assert run.clocks == {0: -1_500_000_000}
+        run.lift("o", offset)
+        run.lift("s", step)
+        yield
+
+    run = play(script)
+    assert run.clocks == {0: -2_000_000_000}
+    assert {name: evidence["bites"] for name, evidence, _ in run.told if name in ("-o", "-s")} == {"-o": 1, "-s": 1}
+
+
+def test_a_strobe_flips_until_it_is_lifted_and_leaves_the_clock_right() -> None:
+    strobe = Skew(nodes=(0,), mode="strobe", offset_ms=900.0, period_ms=5.0)
+
+    def script(run):
+        run.inject("s", strobe)
+        yield 0.2
+        run.lift("s", strobe)
+        yield 0.05
+        assert run.clocks == {0: 0}
+
+    (evidence,) = [evidence for name, evidence, _ in play(script).told if name == "-s"]
+    assert evidence["bites"] >= 5
+
+
+def test_a_clock_that_nobody_set_did_not_bite() -> None:
+    def script(run):
+        run.inject("o", Skew(nodes=(0,), offset_ms=500.0))
+        yield
+        run.clocks[0] = 0
+        run.lift("o", Skew(nodes=(0,), offset_ms=500.0))
+        yield
+
+    assert play(script).told[1][1]["bites"] == 0
+
+
+@pytest.mark.parametrize("problem", ["inject", "lift"])
+def test_a_clock_that_cannot_be_set_is_said(problem: str) -> None:
+    def script(run):
+        run.deaf = {0} if problem == "inject" else set()
+        run.inject("o", Skew(nodes=(0,), offset_ms=500.0))
+        yield
+        run.deaf = {0}
+        run.lift("o", Skew(nodes=(0,), offset_ms=500.0))
+        yield
+
+    told = play(script).told
+    assert told[0 if problem == "inject" else 1][2]
