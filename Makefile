@@ -10,16 +10,31 @@ VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign test check lint types layers format clean environment
+.PHONY: help setup campaign simulated handful local toxiproxy test check lint types layers format clean environment
 
 help: ## this list
 	@echo "make [target] [PYTHON=python3.12] [ARGS='options for pytest']"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1:\2/p' Makefile | awk -F: '{ printf "%-11s %s\n", $$1, $$2 }'
 
-campaign: $(INSTALLED) ## run every fault campaign (pytest harness/)
+# A handful on real processes, over both transports: what only real sockets, disks and clocks can show.
+LOCAL_HANDFUL := baseline or halves or one-way or kills or pauses
+
+campaign: simulated handful ## run every fault campaign simulated, and a handful on real processes
+
+simulated: $(INSTALLED) ## run every fault campaign in the simulator (pytest harness/)
 	$(VENV_PYTHON) -m pytest harness/ $(ARGS)
 
-test: $(INSTALLED) ## run the tests (pytest)
+handful: $(INSTALLED) toxiproxy
+	$(VENV_PYTHON) -m pytest harness/ --knhk-backend local -k "$(LOCAL_HANDFUL)"
+
+local: $(INSTALLED) toxiproxy ## run every campaign that local processes can do, over QUIC and over TCP
+	$(VENV_PYTHON) -m pytest harness/ --knhk-backend local $(ARGS)
+
+# Without Go there is no Toxiproxy server to build: campaigns over TCP are skipped then, and say so.
+toxiproxy: $(INSTALLED)
+	@faults/install-toxiproxy || echo "campaigns over TCP will be skipped"
+
+test: $(INSTALLED) toxiproxy ## run the tests (pytest)
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
 check: lint types layers ## lint, format, types and layer contracts; make -k check shows all

@@ -7,7 +7,8 @@ each datagram, so a campaign meets the same network in both.
 
 Every purpose of every fault on every link has a random stream of its own, and a frame takes exactly one number
 from each stream that is in use, whatever the other purposes decide.  So taking one fault away, or making it never
-bite, leaves all other decisions as they were.
+bite, leaves all other decisions as they were.  Toxicity, the share of frames that a fault touches at all, is one more
+such purpose.
 
 Frames keep their order, as on a stream, unless `reorder` picks one: that one is moved back, may overtake and be
 overtaken.  A copy arrives with its original, or in its place in the line when the original was moved back.
@@ -27,7 +28,7 @@ from faults.vocabulary import Cut, Link
 QUEUE_NS_MAX = 2_000_000_000
 """A narrow link holds back at most two seconds of traffic; what would wait longer is dropped."""
 REORDER_NS_MIN = 1_000_000
-"""How far a reordered frame is moved back at the least; at most by twice the latency more."""
+"""How far a reordered frame is moved back at the least; at most by twice the latency of the whole link more."""
 ASTRAY_MAX = 64
 """Frames on a link that were moved back and may yet be overtaken; beyond that the oldest goes uncounted."""
 MILLISECOND = 1_000_000
@@ -45,14 +46,28 @@ class Delivery(NamedTuple):
 class _Shape:
     """One Link fault on one link, with its streams and its counts."""
 
-    __slots__ = ("_free_at", "_jitter_ns", "_names", "_streams", "counts", "latency", "link")
+    __slots__ = (
+        "_jitter_ns",
+        "_names",
+        "_streams",
+        "_unmoved",
+        "counts",
+        "free_at",
+        "latency",
+        "left",
+        "link",
+        "toxicity",
+    )
 
-    def __init__(self, link: Link, *, seed: int, source: int, target: int, fault: str) -> None:
+    def __init__(self, link: Link, *, seed: int, source: int | str, target: int | str, fault: str, toxicity: float):
         self.counts: dict[str, int] = {}
         self.latency = int(link.latency_ms * MILLISECOND)
         self.link = link
+        self.toxicity = toxicity
+        self.free_at = 0
+        self.left = link.limit_bytes
         self._jitter_ns = int(link.jitter_ms * MILLISECOND)
-        self._free_at = 0
+        self._unmoved = link.reorder_gap  # the first frame may be moved
         self._names = (seed, source, target, fault)
         self._streams: dict[str, Callable[[], float]] | None = None
 
@@ -70,6 +85,7 @@ class _Shape:
                 ("corrupt", link.corrupt),
                 ("bit", link.corrupt),
                 ("jitter", link.jitter_ms),
+                ("toxicity", self.toxicity < 1),
             )
             if used
         }
@@ -86,13 +102,26 @@ class _Shape:
     def admit(self, now: int, size: int, drawn: dict[str, float]) -> int | None:
         """Nanoseconds that the frame waits for and takes on a narrow link; None if it is lost or the queue is full."""
         wait = 0
+        if self.left is not None:
+            if size > self.left:
+                self.left = -1  # so that nothing passes any more, not even what would still fit
+                return None
+            self.left -= size
         if self.link.rate_kb_s:
-            begin = max(now, self._free_at)
+            begin = max(now, self.free_at)
             if begin - now > QUEUE_NS_MAX:
                 return None
-            self._free_at = begin + int(size * MILLISECOND / self.link.rate_kb_s)
-            wait = self._free_at - now
+            self.free_at = begin + int(size * MILLISECOND / self.link.rate_kb_s)
+            wait = self.free_at - now
         return None if drawn.get("loss", 1.0) < self.link.loss else wait
+
+    def moves(self, drawn: dict[str, float]) -> bool:
+        """Whether the frame is moved back: if it was drawn, and the last one moved is far enough away."""
+        if drawn.get("reorder", 1.0) < self.link.reorder and self._unmoved >= self.link.reorder_gap:
+            self._unmoved = 0
+            return True
+        self._unmoved += 1
+        return False
 
     def slow(self, at: int, now: int, wait: int, drawn: dict[str, float]) -> int:
         """When the frame arrives that without this fault would arrive at `at`."""
@@ -125,7 +154,7 @@ class LinkPolicy:
         "_target",
     )
 
-    def __init__(self, source: int, target: int, *, seed: int, base: Link) -> None:
+    def __init__(self, source: int | str, target: int | str, *, seed: int, base: Link) -> None:
         self._source = source
         self._target = target
         self._seed = seed
@@ -142,16 +171,19 @@ class LinkPolicy:
             self._shapes[_NOBODY] = self._shape(base, _NOBODY)
         self._plain = self._simple
 
-    def _shape(self, link: Link, fault: str) -> _Shape:
-        return _Shape(link, seed=self._seed, source=self._source, target=self._target, fault=fault)
+    def _shape(self, link: Link, fault: str, toxicity: float = 1.0) -> _Shape:
+        source, target = self._source, self._target
+        return _Shape(link, seed=self._seed, source=source, target=target, fault=fault, toxicity=toxicity)
 
-    def apply(self, fault: str, what: Cut | Link) -> None:
-        """Put a fault in force under its id."""
+    def apply(self, fault: str, what: Cut | Link, toxicity: float = 1.0) -> None:
+        """Put a fault in force under its id; it touches a share `toxicity` of the frames, drawn for each."""
         assert fault and fault not in self._cuts and fault not in self._shapes
-        if isinstance(what, Cut):
-            self._cuts[fault] = 0
+        if isinstance(what, Link):
+            self._shapes[fault] = self._shape(what, fault, toxicity)
+        elif toxicity < 1:  # a cut that spares some frames is a loss of the others
+            self._shapes[fault] = self._shape(Link(links=what.links, loss=1.0), fault, toxicity)
         else:
-            self._shapes[fault] = self._shape(what, fault)
+            self._cuts[fault] = 0
         self._plain = False
 
     def lift(self, fault: str) -> None:
@@ -161,6 +193,24 @@ class LinkPolicy:
         elif fault in self._shapes:
             self._past[fault] = self._shapes.pop(fault).counts
         self._plain = not self._cuts and not self._shapes
+
+    def forget(self, fault: str) -> dict[str, int]:
+        """Take a fault off, and its counts, which are returned: its id may be used again, and nothing piles up."""
+        self.lift(fault)
+        return {kind: times for kind, times in self._past.pop(fault, {}).items() if times}
+
+    def settle(self, now: int) -> int:
+        """After a fault has gone: the time (ns) by which all that is under way would arrive under the faults left.
+
+        What was sent while a fault held it back would otherwise hold back all that follows, for as long as the
+        fault would have.  From here on frames wait for the time returned and no longer; who keeps what is under
+        way delivers it by then, in its order.
+        """
+        latency = self._base_latency + sum(shape.latency for shape in self._shapes.values())
+        by = max([now + latency, *(shape.free_at for shape in self._shapes.values())])
+        self._last = min(self._last, by)
+        self._astray = ()
+        return by
 
     def counts(self, fault: str) -> dict[str, int]:
         """How often a fault bit, by kind: dropped, delayed, duplicated, reordered, corrupted, throttled."""
@@ -195,15 +245,17 @@ class LinkPolicy:
         if self._jitter_ns:
             jitter = self._jitter or self._open_jitter()
             at += int((2 * jitter() - 1) * self._jitter_ns)
-        dropped, copies, back, flip = bool(self._cuts), 0, 0, -1
+        dropped, copies, moves, shift, flip = bool(self._cuts), 0, 0, 0.0, -1
+        latency = ordinary
         mover: _Shape | None = None
         for fault in self._cuts:
             self._cuts[fault] += 1
         for shape in self._shapes.values():
             drawn = shape.draw()
-            if dropped:
+            if dropped or drawn.get("toxicity", 0.0) >= shape.toxicity:
                 continue
             link = shape.link
+            latency += shape.latency
             wait = shape.admit(now, size, drawn)
             if wait is None:
                 shape.count("dropped")
@@ -213,9 +265,10 @@ class LinkPolicy:
             if drawn.get("duplicate", 1.0) < link.duplicate:
                 shape.count("duplicated")
                 copies += 1
-            if drawn.get("reorder", 1.0) < link.reorder:
+            if link.reorder and shape.moves(drawn):
                 mover = shape
-                back += REORDER_NS_MIN + int(drawn["shift"] * 2 * (shape.latency + ordinary))
+                moves += 1
+                shift += drawn["shift"]
             # Of two faults that would corrupt one frame the first does: a delivery has one turned bit to report.
             if size and flip < 0 and drawn.get("corrupt", 1.0) < link.corrupt:
                 shape.count("corrupted")
@@ -226,6 +279,8 @@ class LinkPolicy:
         if mover is None:
             return (self._in_line(at, flip), *(Delivery(self._last) for _ in range(copies)))
         in_line = [self._in_line(at, -1) for _ in range(copies)]
+        # Of the latency of all faults, in whatever order they came: one fault delays and another reorders.
+        back = moves * REORDER_NS_MIN + int(shift * 2 * latency)
         return (self._moved(at + back, flip, mover), *in_line)
 
     def _in_line(self, at: int, flip: int) -> Delivery:

@@ -63,7 +63,8 @@ class Link(_Fault, frozen=True, tag="link"):
 
     Latency is one way; jitter is uniform in [-jitter_ms, jitter_ms), never below no delay at all.  `loss`,
     `duplicate`, `reorder` and `corrupt` are probabilities a frame; a reordered frame may overtake and be
-    overtaken.  `rate_kb_s` is 1000 bytes a second, 0 for unlimited.
+    overtaken, and at least `reorder_gap` frames lie between two that are moved.  `rate_kb_s` is 1000 bytes a second,
+    0 for unlimited.  `limit_bytes` pass and everything after them is lost; None for no limit.
     """
 
     links: Links
@@ -74,6 +75,8 @@ class Link(_Fault, frozen=True, tag="link"):
     reorder: float = 0.0
     corrupt: float = 0.0
     rate_kb_s: float = 0.0
+    reorder_gap: int = 0
+    limit_bytes: int | None = None
 
     def __post_init__(self) -> None:
         _check_links(self.links)
@@ -82,6 +85,8 @@ class Link(_Fault, frozen=True, tag="link"):
         for name in ("loss", "duplicate", "reorder", "corrupt"):
             _require(0 <= getattr(self, name) <= 1, f"{name}: a probability, 0 to 1")
         _require(0 <= self.rate_kb_s < 1e9, "rate_kb_s: not in 0 .. 1e9")
+        _require(self.reorder_gap >= 0, "reorder_gap: not negative")
+        _require(self.limit_bytes is None or self.limit_bytes >= 0, "limit_bytes: not negative")
 
 
 class Pause(_Fault, frozen=True, tag="pause"):

@@ -7,6 +7,7 @@ repetitions, with the least and the greatest beside it.
 from __future__ import annotations
 
 import heapq
+import importlib
 import platform
 import statistics
 import time
@@ -190,10 +191,23 @@ def bench_set_full() -> list[str]:
     ]
 
 
+def _later(module: str) -> Callable[[], list[str]]:
+    """`bench()` of a module that is imported when it is asked for."""
+
+    def run() -> list[str]:
+        lines: list[str] = importlib.import_module(module).bench()
+        return lines
+
+    return run
+
+
 BENCHES: dict[str, Callable[[], list[str]]] = {
     "simulator": bench_simulator,
     "campaign": bench_campaign,
     "set_full": bench_set_full,
+    "transport": _later("harness.bench_transport"),
+    "relay": _later("harness.bench_relay"),
+    "local": _later("harness.bench_local"),
 }
 """The benches by name."""
 

@@ -23,7 +23,8 @@ SIZE = 1200
 """Bytes of a datagram: what QUIC fills a packet with."""
 WINDOW = 512
 """Datagrams in flight while throughput is measured: enough to keep the relay busy, too few to overflow a buffer."""
-SECONDS = 3.0
+SECONDS = 1.5
+REPEATS = 3
 PINGS = 4000
 DELAYS_MS = (5, 20, 50)
 DELAYED = 1000
@@ -40,7 +41,7 @@ def bench() -> list[str]:
     """Lines for people: throughput, added latency, injected delays, rates, reproducibility."""
     with ExitStack() as stack:
         relay = stack.enter_context(_relay(seed=1))
-        lines = [_throughput(relay), *_added_latency(relay)]
+        lines = [_throughput(relay), _throughput(relay, latency_ms=1), *_added_latency(relay)]
         lines += [_injected("relay, UDP      ", delay, _delays_over_udp(relay, delay)) for delay in DELAYS_MS]
         binary = find_server()
         if binary is None:
@@ -117,11 +118,17 @@ def _through(relay: ToxiproxyServer) -> Iterator[tuple[socket.socket, socket.soc
 # --- throughput and latency ---------------------------------------------------------------------
 
 
-def _throughput(relay: ToxiproxyServer) -> str:
+def _throughput(relay: ToxiproxyServer, *, latency_ms: int = 0) -> str:
     with _through(relay) as (client, sink):
-        rate, sent, arrived = _pump(client, sink)
+        if latency_ms:
+            relay.add_toxic("bench", "delay", "latency", "upstream", {"latency": latency_ms})
+        runs = [_pump(client, sink) for _ in range(REPEATS)]
+    rates = [rate for rate, _, _ in runs]
+    sent, arrived = sum(run[1] for run in runs), sum(run[2] for run in runs)
     return (
-        f"throughput: {rate:,.0f} datagrams/s of {SIZE} B, {WINDOW} in flight; "
+        f"throughput{f' under {latency_ms} ms of latency' if latency_ms else ''}: "
+        f"{statistics.median(rates):,.0f} datagrams/s of {SIZE} B "
+        f"({min(rates):,.0f} .. {max(rates):,.0f}), {WINDOW} in flight; "
         f"{arrived:,} of {sent:,} delivered ({arrived / sent:.4%})"
     )
 
@@ -259,7 +266,6 @@ def _one_every(sender: socket.socket, sink: socket.socket) -> list[float]:
 def _rates() -> list[str]:
     """Each toxic alone on COUNTED datagrams, as the sink saw it."""
     lines = []
-    # What moves a datagram back needs others behind it, and a latency to be moved within.
     asked: tuple[tuple[str, float, Callable[[list[int]], int]], ...] = (
         ("loss", 0.02, lambda seen: COUNTED - len(seen)),
         ("duplicate", 0.05, lambda seen: len(seen) - COUNTED),
@@ -301,9 +307,10 @@ def _same_decisions() -> str:
 
 
 def _numbers_seen(relay: ToxiproxyServer, toxic: str, probability: float, count: int) -> list[int]:
-    """The datagrams 0 .. count - 1 in the order in which they arrived, sent in bursts that no buffer is too small for.
+    """The datagrams 0 .. count - 1 in the order in which they arrived.
 
-    Between bursts of a toxic that reorders nobody waits: what is moved back must have something to come behind.
+    Sent in bursts that no buffer is too small for, half a millisecond apart: what is moved back, by a millisecond at
+    the least, then has something to come behind.
     """
     with _through(relay) as (client, sink):
         relay.add_toxic("bench", toxic, toxic, "upstream", {"probability": probability})

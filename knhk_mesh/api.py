@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from knhk_mesh.errors import MeshError
 from knhk_mesh.histograms import histogram_of
@@ -29,7 +29,6 @@ EVENTS_AT_ONCE = 2048
 OFFSET_NS_MAX = 10**18
 
 SERVER: web.AppKey[NodeServer] = web.AppKey("server", NodeServer)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class OperationsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +92,7 @@ def refuse(status: int, why: str) -> web.Response:
     return answer({"error": " ".join(why.split())}, status)
 
 
-def _authorise(token: str) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def _authorise(token: str) -> Middleware:
     expected = f"Bearer {token}".encode()
 
     @web.middleware

@@ -19,7 +19,7 @@ from harness.local.leftovers import make_run_directory, remove_leftovers
 from harness.local.ports import free_ports
 from harness.local.processes import Process, wait_until_stopped
 from harness.plan import Plan
-from harness.real.configuration import DATA, make_node_files, write_configuration
+from harness.real.configuration import CONFIG, DATA, make_node_files, write_configuration
 from harness.real.hosts import node_directory, proxy_name
 from harness.subject import Subject
 
@@ -83,7 +83,10 @@ class LocalHosts:
     async def _start(self) -> None:
         count = self._cluster.nodes
         directory = self._directory = make_run_directory()
-        ports = free_ports(2 * count + 1)
+        try:
+            ports = free_ports(2 * count + 1)
+        except OSError as error:
+            raise HostError(str(error)) from None
         listens, self._controls, relay_port = ports[:count], ports[count : 2 * count], ports[-1]
         self._relay = await self._start_relay(directory, relay_port)
         addresses = await asyncio.to_thread(self._make_proxies, listens)
@@ -152,12 +155,13 @@ class LocalHosts:
         if node in self._failpoints:
             environment[FAILPOINTS] = ",".join(self._failpoints.pop(node))
         self._killed.discard(node)
-        self._processes[node] = Process(
-            self._subject.command_for(home / "node.toml"),
-            log=home / LOG,
-            directory=self._subject.directory,
-            environment=environment,
-        )
+        command = self._subject.command_for(home / CONFIG)
+        try:
+            self._processes[node] = Process(
+                command, log=home / LOG, directory=self._subject.directory, environment=environment
+            )
+        except OSError as error:
+            raise HostError(f"{self._subject.name}: {command[0]} cannot be started: {error.strerror}") from None
 
     async def _all(self, what: Callable[[int], Coroutine[Any, Any, None]]) -> None:
         tasks = [asyncio.ensure_future(what(node)) for node in range(self._cluster.nodes)]

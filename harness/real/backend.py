@@ -172,8 +172,10 @@ class RealBackend:
         task.result()
 
     def _interrupt(self) -> None:
+        """SIGINT or SIGTERM; a second one does not keep what was started from being ended."""
         self._interrupted = True
-        self._loop.stop()
+        if not self._stopped:
+            self._loop.stop()
 
     def stop(self) -> None:
         """End `run`; and once it has ended, end everything that was started."""

@@ -2,7 +2,7 @@
 
 Attempts start at most `backoff_max` apart whatever becomes of the earlier ones, so that a link that comes back is found
 soon; an attempt lives longer than that, so that a slow link can be connected at all.  The first to connect wins.
-QUIC's own recovery after a long blackhole, and TCP's, take seconds: a connection on which nothing comes back is dropped.
+QUIC's own recovery after a long blackhole, and TCP's, take seconds: so a connection that has gone silent is dropped.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Dialler:
         self._dropped = 0
 
     def tick(self, now: int) -> None:
-        """What time brings: pings, silence, attempts that took too long and new ones.  Called every few milliseconds."""
+        """What time brings: pings, silence, attempts that took too long, new ones.  Called every few milliseconds."""
         current = self._current
         if current is not None:
             heard_at = current.channel.heard_at or current.begun
