@@ -21,6 +21,9 @@ import pytest
 
 from harness.campaign import read_campaign
 from harness.compiler import compile_campaign
+from harness.execution import execute, lacking
+from harness.store import RunDirectory
+from harness.subject import read_subject
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "naive-gset"
 PROGRAM = EXAMPLE / "naive_gset.py"
@@ -379,3 +382,16 @@ def test_two_processes_do_not_share_a_database(mesh, tmp_path):
     text = second.config.read_text().replace('data = "data"', f'data = "{node.config.parent / "data"}"')
     second.config.write_text(text)
     assert_exit(run(second.config), 65)
+
+
+@pytest.mark.parametrize(("campaign", "validity"), [("healthy", "valid"), ("partition", "invalid")])
+def test_the_harness_judges_it_by_its_command_line_alone(campaign: str, validity: str, tmp_path: Path) -> None:
+    subject = read_subject(EXAMPLE / "subject.toml")
+    source = EXAMPLE / "campaigns" / f"{campaign}.toml"
+    plan = compile_campaign(read_campaign(source), 3, source=source.name)
+    lacks, _ = lacking(plan, "local", subject)
+    if lacks:
+        pytest.skip(", ".join(lacks))
+    outcome = execute(plan, backend="local", subject=subject, directory=RunDirectory(tmp_path, campaign, 3))
+    assert outcome.verdict.validity == validity and outcome.as_expected, outcome.verdict
+    assert outcome.verdict.notes == ["visibility was not checked: naive-gset does not offer visibility"]
