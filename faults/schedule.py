@@ -23,6 +23,8 @@ from faults.vocabulary import (
     At,
     Byzantine,
     Cut,
+    CutWay,
+    Disconnect,
     DiskFate,
     Fault,
     Kill,
@@ -71,11 +73,12 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class CutSpec(_Spec, frozen=True, tag="cut"):
-    """Exactly one of `shape` (a grudge), `groups` (cut from each other) and `links`."""
+    """Exactly one of `shape` (a grudge), `groups` (cut from each other) and `links`; `by` relay or packet filter."""
 
     shape: str | None = None
     groups: tuple[tuple[int, ...], ...] | None = None
     links: Links | None = None
+    by: CutWay = "relay"
 
 
 class LinkSpec(_Spec, frozen=True, tag="link"):
@@ -111,6 +114,10 @@ class KillSpec(_NodeSpec, frozen=True, tag="kill"):
     disk: DiskFate = "keep"
 
 
+class DisconnectSpec(_NodeSpec, frozen=True, tag="disconnect"):
+    """Nodes lose their network."""
+
+
 class SkewSpec(_NodeSpec, frozen=True, tag="skew"):
     """Wall clocks are wrong."""
 
@@ -125,7 +132,7 @@ class ByzantineSpec(_NodeSpec, frozen=True, tag="byzantine", kw_only=True):
     strategy: str
 
 
-FaultSpec = CutSpec | LinkSpec | PauseSpec | KillSpec | SkewSpec | ByzantineSpec
+FaultSpec = CutSpec | LinkSpec | PauseSpec | KillSpec | DisconnectSpec | SkewSpec | ByzantineSpec
 
 _LINK_NUMBERS = ("latency_ms", "jitter_ms", "loss", "duplicate", "reorder", "corrupt", "rate_kb_s")
 
@@ -206,7 +213,7 @@ def _fault(spec: FaultSpec, place: str, nodes: int, regions: Sequence[str], rand
     match spec:
         case CutSpec():
             links, where = _links(spec, place, nodes, regions, random)
-            return Cut(links=links), f"cut {where}"
+            return Cut(links=links, by=spec.by), f"cut {where}" + (" by packet filter" if spec.by == "filter" else "")
         case LinkSpec():
             links, where = _links(spec, place, nodes, regions, random)
             numbers = {name: getattr(spec, name) for name in _LINK_NUMBERS}
@@ -219,6 +226,8 @@ def _fault(spec: FaultSpec, place: str, nodes: int, regions: Sequence[str], rand
     match spec:
         case PauseSpec():
             return Pause(nodes=chosen), f"pause {where}"
+        case DisconnectSpec():
+            return Disconnect(nodes=chosen), f"disconnect {where}"
         case KillSpec(disk=disk):
             return Kill(nodes=chosen, disk=disk), f"kill {where}, disk {disk}"
         case SkewSpec(mode=mode, offset_ms=offset_ms, period_ms=period_ms):
@@ -229,7 +238,7 @@ def _fault(spec: FaultSpec, place: str, nodes: int, regions: Sequence[str], rand
 
 
 def _nodes(
-    spec: PauseSpec | KillSpec | SkewSpec | ByzantineSpec, place: str, nodes: int, random: Random
+    spec: PauseSpec | KillSpec | DisconnectSpec | SkewSpec | ByzantineSpec, place: str, nodes: int, random: Random
 ) -> tuple[int, ...]:
     if (spec.nodes is None) == (spec.pick is None):
         raise FaultError(f"{place}.nodes", "name nodes, or say how many to pick: exactly one of the two")

@@ -4,6 +4,7 @@
     Link        links are slow, lossy, duplicating, reordering, corrupting or narrow
     Pause       nodes stand still and then go on (SIGSTOP, SIGCONT)
     Kill        nodes die, and come back with what the fate of their disk has left
+    Disconnect  nodes lose their network, and get it back
     Skew        wall clocks are wrong; monotonic clocks never are
     Byzantine   nodes lie by a strategy
 
@@ -19,6 +20,7 @@ import msgspec
 
 DiskFate = Literal["keep", "lose-unsynced", "torn", "wipe"]
 SkewMode = Literal["offset", "step", "strobe"]
+CutWay = Literal["relay", "filter"]
 Links = tuple[tuple[int, int], ...]
 
 DELAY_MS_MAX = 600_000.0
@@ -50,12 +52,19 @@ class _Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Cut(_Fault, frozen=True, tag="cut"):
-    """Nothing passes from source to target on these links."""
+    """Nothing passes from source to target on these links.
+
+    `by` says what holds it up: the relay on the link, or the packet filters of the nodes themselves, which know
+    no directions: of each link the other way is cut, too.
+    """
 
     links: Links
+    by: CutWay = "relay"
 
     def __post_init__(self) -> None:
         _check_links(self.links)
+        both = {(b, a) for a, b in self.links} <= set(self.links)
+        _require(self.by == "relay" or both, "by: a packet filter cuts both ways, and a link has no counterpart")
 
 
 class Link(_Fault, frozen=True, tag="link"):
@@ -108,6 +117,15 @@ class Kill(_Fault, frozen=True, tag="kill"):
         _check_nodes(self.nodes)
 
 
+class Disconnect(_Fault, frozen=True, tag="disconnect"):
+    """These nodes have no network until the fault is lifted; their clients still reach them."""
+
+    nodes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check_nodes(self.nodes)
+
+
 class Skew(_Fault, frozen=True, tag="skew"):
     """Wall clocks are off: by an `offset` until lifted, by a `step` for good, or flipping each period (`strobe`)."""
 
@@ -137,7 +155,7 @@ class Byzantine(_Fault, frozen=True, tag="byzantine"):
         _require(bool(self.strategy), "strategy: has a name")
 
 
-Fault = Cut | Link | Pause | Kill | Skew | Byzantine
+Fault = Cut | Link | Pause | Kill | Disconnect | Skew | Byzantine
 
 
 class At(msgspec.Struct, frozen=True, tag="at", tag_field="start", forbid_unknown_fields=True):
@@ -187,8 +205,10 @@ def capabilities_needed(planned: PlannedFault) -> tuple[str, ...]:
 
 def _of_fault(fault: Fault) -> list[str]:
     match fault:
-        case Cut():
-            return ["cut"]
+        case Cut(by=by):
+            return ["cut"] if by == "relay" else ["filter"]
+        case Disconnect():
+            return ["disconnect"]
         case Link():
             numbers = {"latency_ms": "latency", "jitter_ms": "jitter", "rate_kb_s": "rate"}
             names = ("latency_ms", "jitter_ms", "loss", "duplicate", "reorder", "corrupt", "rate_kb_s")

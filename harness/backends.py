@@ -35,6 +35,13 @@ def _make_local(plan: Plan, subject: Subject, artifacts: Path | None) -> Backend
     return RealBackend(plan, LocalHosts(plan, subject), subject, artifacts)
 
 
+def _make_docker(plan: Plan, subject: Subject, artifacts: Path | None) -> Backend:
+    from harness.docker.hosts import DockerHosts
+    from harness.real.backend import RealBackend
+
+    return RealBackend(plan, DockerHosts(plan, subject), subject, artifacts)
+
+
 def _real_capabilities(plan: Plan, subject: Subject) -> tuple[str, ...]:
     from harness.real.capabilities import capabilities
 
@@ -45,11 +52,27 @@ def _local_cannot(plan: Plan, subject: Subject) -> list[str]:
     from harness.local.hosts import missing_here
     from harness.real.capabilities import subject_lacks
 
-    return [*subject_lacks(plan, subject), *missing_here(plan)]
+    direct = ["direct wiring"] if plan.cluster.wiring == "direct" else []
+    return [*subject_lacks(plan, subject), *missing_here(plan), *direct]
+
+
+def _docker_capabilities(plan: Plan, subject: Subject) -> tuple[str, ...]:
+    from harness.docker.hosts import CAPABILITIES
+    from harness.real.capabilities import capabilities
+
+    return tuple(one for one in (*capabilities(plan, subject), *CAPABILITIES) if one != "trigger")
+
+
+def _docker_cannot(plan: Plan, subject: Subject) -> list[str]:
+    from harness.docker.hosts import missing_here
+    from harness.real.capabilities import subject_lacks
+
+    return [*subject_lacks(plan, subject), *missing_here(plan, subject)]
 
 
 BACKENDS = {
     "sim": BackendKind(_make_simulator, lambda plan, subject: SIMULATOR_CAPABILITIES, lambda plan, subject: []),
     "local": BackendKind(_make_local, _real_capabilities, _local_cannot),
+    "docker": BackendKind(_make_docker, _docker_capabilities, _docker_cannot),
 }
 """More come with the issues."""

@@ -26,6 +26,7 @@ FRAME_BYTES_MIN = 52_000
 """The reference mesh's largest commit fits a frame whole, with room to spare."""
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 Transport = Literal["quic", "tcp"]
+Wiring = Literal["relayed", "direct"]
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 
 
@@ -37,11 +38,12 @@ class Cluster(_Table, frozen=True):
     """The nodes and how they gossip.  `faulty` is f, by default (n - 1) // 3; `regions` names one a node.
 
     `disk_sync_ms_max` is for simulated disks: a sync takes from 0.3 ms to so long.  `transports` are what real nodes
-    run it over, once each.
+    run it over, once each; on `wiring` "direct" their links go through no relay.
     """
 
     nodes: int = 4
     transports: tuple[Transport, ...] = ("quic",)
+    wiring: Wiring = "relayed"
     faulty: int | None = None
     fanout: int | None = None
     strategy: Literal["random", "nearest", "hybrid"] = "random"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from checkers.compose import CHECKERS, make_checker
 from checkers.history import CheckEntry, Header, ObjectEntry
 from faults.schedule import FaultError, compile_faults
-from faults.vocabulary import Byzantine, Kill, PlannedFault
+from faults.vocabulary import Byzantine, Cut, Kill, Link, PlannedFault
 from harness.campaign import (
     FRAME_BYTES_MAX,
     FRAME_BYTES_MIN,
@@ -114,6 +114,7 @@ def _cluster(campaign: Campaign, source: str, transport: Transport | None) -> Pl
         regions=asked.regions or ("",) * nodes,
         network=campaign.network,
         transport=transport or transports[0],
+        wiring=asked.wiring,
     )
 
 
@@ -194,6 +195,7 @@ def _faults(
         )
     except FaultError as error:
         raise BadInput(source, error.place, error.message) from None
+    _check_wiring(cluster, planned, source)
     for one in planned:
         if isinstance(one.fault, Byzantine):
             raise BadInput(source, "faults", f"{one.id}: this harness has no Byzantine seats yet; leave the fault out")
@@ -215,6 +217,16 @@ def _faults(
         f"the faults wipe {len(wiped)} nodes, the claim rests on at most {allowed}",
     )
     return tuple(planned)
+
+
+def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: str) -> None:
+    """A relay can only hurt links that go through it, and a packet filter knows only who sends."""
+    wanted = "direct" if cluster.wiring == "relayed" else "relayed"
+    for one in planned:
+        by_filter = isinstance(one.fault, Cut) and one.fault.by == "filter"
+        by_relay = isinstance(one.fault, Cut | Link) and not by_filter
+        problem = by_filter if cluster.wiring == "relayed" else by_relay
+        _require(not problem, source, "cluster.wiring", f'{one.id} ({one.what}) needs wiring = "{wanted}"')
 
 
 def _core(campaign: Campaign, nodes: int, source: str) -> tuple[int, ...]:

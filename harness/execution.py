@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -17,7 +18,7 @@ from harness.backends import BACKENDS
 from harness.campaign import Expect
 from harness.errors import BadInput, HostError
 from harness.plan import Plan
-from harness.recorder import HistoryFull, Recorder
+from harness.recorder import HistoryFull, HistoryUnwritable, Recorder
 from harness.runner import Runner, header_for
 from harness.store import RunDirectory
 from harness.subject import REFERENCE, Subject
@@ -95,15 +96,17 @@ def execute(
         for planned, reason in skips:
             recorder.fault(planned.id, "skipped", 0, {}, reason)
         Runner(runnable, cluster, recorder, progress=progress).run()
+        recorder.flush()
     except HistoryFull as error:
         raise BadInput(plan.campaign, "", str(error)) from None
     except HostError as error:
         raise BadInput(plan.campaign, f"backend {backend}", str(error)) from None
-    except OSError as error:
-        raise BadInput(str(directory.path if directory else ""), "", f"cannot be written: {error.strerror}") from None
+    except HistoryUnwritable as error:
+        raise BadInput(str(directory.path if directory else ""), "", f"cannot be written: {error}") from None
     finally:
         if stream is not None:
-            stream.close()
+            with suppress(OSError):  # what could not be written has been said
+                stream.close()
     return _judge(plan, recorder.history, cluster, directory, time.perf_counter() - started)
 
 

@@ -20,7 +20,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -122,7 +122,11 @@ def run_local_mutants(
     directory: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path
 ) -> int:
     """Hunt, on local processes, every bug that can show there; then the unchanged mesh in the same campaigns."""
-    bugs = [bug for bug in read_bugs(directory) if bug.where_local and (not names or bug.name in names)]
+    bugs = [
+        replace(bug, path="campaign", where=bug.where_local)
+        for bug in read_bugs(directory)
+        if bug.where_local and (not names or bug.name in names)
+    ]
     if not bugs:
         raise BadInput(str(directory), "", "none of these bugs says SHOWS_LOCAL")
     hunts = [
@@ -130,10 +134,9 @@ def run_local_mutants(
     ]
     _print_table(hunts)
     alarms = []
-    where = sorted({bug.where_local or "" for bug in bugs})
+    where = sorted({bug.where for bug in bugs})
     for campaign in progress(where, total=len(where), what="unchanged mesh"):
-        bug = PlantedBug(NOTHING, "", "campaign", campaign, campaign)
-        hunt = _hunt_local(directory, bug, false_alarm_seeds, campaigns)
+        hunt = _hunt_local(directory, PlantedBug(NOTHING, "", "campaign", campaign), false_alarm_seeds, campaigns)
         if hunt.caught_by or hunt.trouble:
             alarms.append(f"{campaign}: {hunt.caught_by or hunt.trouble}")
     return _conclude(hunts, alarms, false_alarm_seeds)
@@ -141,7 +144,7 @@ def run_local_mutants(
 
 def _hunt_local(directory: Path, bug: PlantedBug, seeds: int, campaigns: Path) -> Hunt:
     """The launcher as the subject's command, in a subject's file of its own."""
-    where = _campaign(directory, bug.where_local or "", campaigns)
+    where = _campaign(directory, bug.where, campaigns)
     launcher = [sys.executable, str((directory / LAUNCHER).resolve()), bug.name]
     subject = msgspec.structs.replace(
         REFERENCE,

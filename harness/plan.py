@@ -16,7 +16,7 @@ import msgspec
 
 from checkers.history import CheckEntry, Deadline, ObjectEntry
 from faults.vocabulary import PlannedFault
-from harness.campaign import Expect, Network, Transport, split_place
+from harness.campaign import Expect, Network, Transport, Wiring, split_place
 from harness.errors import BadInput
 
 PLAN_FORMAT = 1
@@ -53,6 +53,7 @@ class PlannedCluster(msgspec.Struct, frozen=True):
     regions: tuple[str, ...]
     network: Network
     transport: Transport = "quic"
+    wiring: Wiring = "relayed"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

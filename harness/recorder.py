@@ -6,6 +6,8 @@ two thousand reads of fifty thousand elements would not fit otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from checkers.history import (
@@ -28,6 +30,18 @@ class HistoryFull(Exception):
     """More events than a history may hold."""
 
 
+class HistoryUnwritable(Exception):
+    """The stream does not take any more; the message is the system's reason."""
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HistoryUnwritable(error.strerror or str(error)) from None
+
+
 class Recorder:
     """Appends events to `history` and, if there is one, to `stream`."""
 
@@ -36,7 +50,8 @@ class Recorder:
         self._events: list[Event] = self.history.events
         self._writer = HistoryWriter(stream) if stream is not None else None
         if self._writer is not None:
-            self._writer.header(header)
+            with _writing():
+                self._writer.header(header)
         self._sets = SetReadEncoder()
         self._reads: dict[int, Invoke] = {}
         self._set_objects = {entry.name for entry in header.objects if entry.type in ("gset", "orset")}
@@ -75,9 +90,16 @@ class Recorder:
         """Append a node's own event."""
         self._append(NodeEvent(node=node, name=name, monotonic=monotonic, wall=wall, t=t, data=data))
 
+    def flush(self) -> None:
+        """See to it that what was recorded is in the stream."""
+        if self._writer is not None:
+            with _writing():
+                self._writer.flush()
+
     def _append(self, event: Event) -> None:
         if len(self._events) >= EVENTS_MAX:
             raise HistoryFull(f"a history holds at most {EVENTS_MAX} events")
         self._events.append(event)
         if self._writer is not None:
-            self._writer.append(event)
+            with _writing():
+                self._writer.append(event)

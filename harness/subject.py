@@ -4,6 +4,7 @@
     command     how a node is started; "{config}" stands for its configuration file
     types       which of gset, pncounter, orset it has
     transports  which of quic, tcp its links run over
+    image       the image in which the command is run by the backend docker
     offers      what it does beyond the required part of the contract, see OFFERS
 
 Without one, the subject is the reference mesh.
@@ -32,6 +33,7 @@ class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     types: tuple[Literal["gset", "pncounter", "orset"], ...] = ("gset", "pncounter", "orset")
     transports: tuple[Transport, ...] = ("quic", "tcp")
     offers: tuple[Literal["events", "visibility", "clock", "peers", "ticks", "failpoints"], ...] = ()
+    image: str = ""
     directory: Path = Path()
 
     def command_for(self, config: Path) -> list[str]:

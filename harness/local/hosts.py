@@ -17,14 +17,13 @@ from faults.toxiproxy import ToxiproxyError, ToxiproxyServer, find_server
 from harness.errors import HostError
 from harness.local.leftovers import make_run_directory, remove_leftovers
 from harness.local.ports import free_ports
-from harness.local.processes import Process, wait_until_stopped
+from harness.local.processes import Process, stop_or_continue
 from harness.plan import Plan
 from harness.real.configuration import CONFIG, DATA, make_node_files, write_configuration
-from harness.real.hosts import node_directory, proxy_name
+from harness.real.hosts import Hosts, keep_file, node_directory, proxy_name
+from harness.real.readiness import READY_EVERY_S, READY_SECONDS, answers
 from harness.subject import Subject
 
-READY_SECONDS = 20.0
-READY_EVERY_S = 0.02
 STOP_SECONDS = 10.0
 STATE_SECONDS = 5.0
 STARTS_MAX = 3
@@ -36,7 +35,7 @@ LOG = "node.log"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
-class LocalHosts:
+class LocalHosts(Hosts):
     """The processes of one run of `plan`; see `harness.real.hosts.Hosts` for what each method does."""
 
     name = "local"
@@ -176,9 +175,7 @@ class LocalHosts:
         process = self._processes[node]
         until = time.monotonic() + READY_SECONDS
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2.0)) as session:
-            while True:
-                if await self._answers(session, node):
-                    return
+            while not await answers(session, *self.control(node)):
                 code = process.exit_code()
                 if code is not None:
                     error = _AddressTaken if code == EXIT_ADDRESS_IN_USE else HostError
@@ -186,16 +183,6 @@ class LocalHosts:
                 if time.monotonic() > until:
                     raise HostError(f"node {node} did not answer in {READY_SECONDS:g} s: {process.last_words()}")
                 await asyncio.sleep(READY_EVERY_S)
-
-    async def _answers(self, session: aiohttp.ClientSession, node: int) -> bool:
-        address, token = self.control(node)
-        try:
-            async with session.get(
-                f"http://{address}/status", headers={"Authorization": f"Bearer {token}"}
-            ) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
 
     def ended(self, node: int) -> str | None:
         """Why it ended by itself."""
@@ -209,9 +196,10 @@ class LocalHosts:
         """SIGKILL, and the data directory removed."""
         self._killed.add(node)
         await asyncio.to_thread(self._processes[node].kill)
-        if wipe:
-            assert self._directory is not None
-            await asyncio.to_thread(shutil.rmtree, self._directory / f"node{node}" / DATA)
+        assert self._directory is not None
+        data = self._directory / f"node{node}" / DATA
+        if wipe and data.exists():
+            await asyncio.to_thread(shutil.rmtree, data)
 
     async def restart(self, node: int) -> None:
         """The same command again."""
@@ -228,8 +216,7 @@ class LocalHosts:
 
     async def _make_stand(self, node: int, number: signal.Signals, *, stopped: bool) -> None:
         process = self._processes[node]
-        process.signal(number)
-        if not await asyncio.to_thread(wait_until_stopped, process, stopped=stopped, wait_s=STATE_SECONDS):
+        if not await asyncio.to_thread(stop_or_continue, process, number, wait_s=STATE_SECONDS):
             raise HostError(f"node {node} does not {'stand still' if stopped else 'go on'} after {number.name}")
 
     def paused(self, node: int) -> bool:
@@ -258,22 +245,20 @@ class LocalHosts:
             self._relay_process = None
         directory, self._directory = self._directory, None
         if directory is not None:
-            if artifacts is not None:
-                self._keep(directory, artifacts)
-            await asyncio.to_thread(shutil.rmtree, directory)
+            try:
+                if artifacts is not None:
+                    await asyncio.to_thread(self._keep, directory, artifacts)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     def _keep(self, directory: Path, artifacts: Path) -> None:
         """Logs and databases, but no keys and tokens."""
-        artifacts.mkdir(parents=True, exist_ok=True)
-        if (directory / "relay.log").exists():
-            shutil.copy2(directory / "relay.log", artifacts / "relay.log")
+        keep_file(directory / "relay.log", artifacts / "relay.log")
         for number in range(self._cluster.nodes):
-            kept = node_directory(artifacts, number)
-            home = directory / f"node{number}"
-            if (home / LOG).exists():
-                shutil.copy2(home / LOG, kept / LOG)
-            if (home / DATA).is_dir():
-                shutil.copytree(home / DATA, kept / DATA, dirs_exist_ok=True)
+            kept, home = node_directory(artifacts, number), directory / f"node{number}"
+            keep_file(home / LOG, kept / LOG)
+            for path in sorted((home / DATA).rglob("*")):
+                keep_file(path, kept / DATA / path.relative_to(home / DATA))
 
 
 def missing_here(plan: Plan) -> list[str]:

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from harness.local.processes import OWNER, owner_mark, started_at
+from harness.local.processes import OWNER, is_owner_alive, owner_mark, started_at
 
 PREFIX = "knhk-run-"
 GONE_WAIT_S = 5.0
@@ -31,7 +31,7 @@ def leftover_processes() -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             mark = _mark_of(int(entry.name))
-            if mark is not None and not _alive(mark):
+            if mark is not None and not is_owner_alive(mark):
                 found.append(int(entry.name))
     return sorted(found)
 
@@ -48,17 +48,12 @@ def _mark_of(pid: int) -> str | None:
     return None
 
 
-def _alive(mark: str) -> bool:
-    pid, _, started = mark.partition(":")
-    return pid.isdecimal() and started_at(int(pid)) == started
-
-
 def leftover_directories() -> list[Path]:
     """Run directories whose owner is not alive any more."""
     found = []
     for directory in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*-*")):
         pid, started = directory.name.removeprefix(PREFIX).split("-")[:2]
-        if not _alive(f"{pid}:{started}"):
+        if not is_owner_alive(f"{pid}:{started}"):
             found.append(directory)
     return found
 

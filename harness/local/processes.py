@@ -6,17 +6,24 @@ left after a harness that was killed can be told from everything else on the mac
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from harness.errors import HostError
 
 OWNER = "KNHK_HARNESS_OWNER"
 STARTED_FIELD = 19  # of /proc/PID/stat, counted after the command: the start time in clock ticks
+PROCESS = "KNHK_HARNESS_PROCESS"
 KILL_WAIT_S = 5.0
 LOG_BYTES_TOLD = 2000
+
+_numbers = itertools.count()
 
 
 def owner_mark() -> str:
@@ -37,6 +44,12 @@ def state_of(pid: int) -> str | None:
     return None if fields is None else fields[0]
 
 
+def is_owner_alive(mark: str) -> bool:
+    """Whether the harness that made this mark still runs."""
+    pid, _, started = mark.partition(":")
+    return pid.isdecimal() and started_at(int(pid)) == started
+
+
 def _stat(pid: int) -> list[str] | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
@@ -46,12 +59,19 @@ def _stat(pid: int) -> list[str] | None:
 
 
 class Process:
-    """One child: its own session, so that a Ctrl-C at the terminal is ours to handle; output goes to `log`."""
+    """A child with all that it starts itself; output goes to `log`.
+
+    What a command starts may be the node itself (a shell script, `go run`, `npm`), so everything that carries the
+    child's mark in its environment is signalled and looked at with it.  It has a session of its own, so that a Ctrl-C
+    at the terminal is ours to handle.
+    """
 
     def __init__(
         self, command: Sequence[str], *, log: Path, directory: Path, environment: dict[str, str] | None = None
     ) -> None:
         self.log = log
+        self._mark = f"{PROCESS}={os.getpid()}-{next(_numbers)}"
+        name, _, value = self._mark.partition("=")
         with log.open("ab") as output:
             self._child = subprocess.Popen(
                 command,
@@ -59,37 +79,50 @@ class Process:
                 stdout=output,
                 stderr=output,
                 cwd=directory,
-                env={**os.environ, **(environment or {}), OWNER: owner_mark()},
+                env={**os.environ, **(environment or {}), OWNER: owner_mark(), name: value},
                 start_new_session=True,
             )
         self.pid = self._child.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative for a signal."""
+        """Of the child: None while it runs; negative for a signal."""
         return self._child.poll()
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process; one that has ended already gets none."""
-        if self._child.poll() is None:
-            self._child.send_signal(number)
+    def members(self) -> list[int]:
+        """The child and all that it has started, as long as they are alive."""
+        alive = [self.pid] if self._child.poll() is None else []
+        return alive + [pid for pid in marked(self._mark) if pid != self.pid]
 
-    def kill(self) -> int:
-        """End it at once, paused or not, and see it gone; returns its exit code."""
-        self.signal(signal.SIGKILL)
-        return self._child.wait(KILL_WAIT_S)
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to every member."""
+        for pid in self.members():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """End all of it at once, paused or not, and see it gone.  Raises HostError."""
+        until = time.monotonic() + KILL_WAIT_S
+        while self.members():
+            if time.monotonic() > until:
+                raise HostError(f"process {self.pid} or what it has started is not gone after SIGKILL")
+            self.signal(signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(0.01)
 
     def stopped(self) -> bool:
-        """Whether the kernel says that it stands still."""
-        return state_of(self.pid) in ("T", "t")
+        """Whether the kernel says that every member stands still."""
+        members = self.members()
+        return bool(members) and all(state_of(pid) in ("T", "t") for pid in members)
 
     def terminate(self, wait_s: float) -> int:
-        """Ask it to end, and make it if it has not after `wait_s`; returns its exit code."""
+        """Ask it to end, and make it and what it has left if it has not after `wait_s`; returns its exit code."""
         self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        try:
-            return self._child.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            return self.kill()
+        if self._child.poll() is None:
+            self._child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(wait_s)
+        self.kill()
+        return self._child.wait(KILL_WAIT_S)
 
     def last_words(self) -> str:
         """The last line of its log, for an error that has to name a reason."""
@@ -102,11 +135,31 @@ class Process:
         return lines[-1].strip() if lines else "it said nothing"
 
 
-def wait_until_stopped(process: Process, *, stopped: bool, wait_s: float) -> bool:
-    """Whether the process comes to stand still, or to go on, within `wait_s`.  Blocks: for a thread."""
+def marked(mark: str) -> list[int]:
+    """Ids of the living processes that have this entry ("NAME=value") in their environment."""
+    found = []
+    wanted = mark.encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            if wanted in (entry / "environ").read_bytes().split(b"\0") and state_of(int(entry.name)) not in (None, "Z"):
+                found.append(int(entry.name))
+        except OSError:
+            continue  # gone, or another user's
+    return found
+
+
+def stop_or_continue(process: Process, number: signal.Signals, *, wait_s: float) -> bool:
+    """Send SIGSTOP or SIGCONT until every member stands still, or none does; whether that came within `wait_s`.
+
+    Blocks: for a thread.
+    """
     until = time.monotonic() + wait_s
-    while process.stopped() != stopped:
-        if time.monotonic() > until or process.exit_code() is not None:
+    while True:
+        process.signal(number)
+        if process.stopped() == (number == signal.SIGSTOP):
+            return True
+        if time.monotonic() > until or not process.members():
             return False
         time.sleep(0.002)
-    return True

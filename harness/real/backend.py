@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,6 +27,22 @@ WATCH_EVERY_S = 0.1
 FAILPOINT_EVERY_S = 0.005
 ASKED_AT_ONCE_MAX = 10_000
 DRIFTS_MAX = 1_000_000
+
+
+class ToldEvent(msgspec.Struct, frozen=True):
+    """One of GET /events."""
+
+    name: str
+    monotonic: int
+    wall: int
+    data: dict[str, Any]
+
+
+class ToldEvents(msgspec.Struct, frozen=True):
+    """GET /events, as docs/node-contract.md has it."""
+
+    events: list[ToldEvent]
+    next: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class RealBackend:
@@ -54,6 +70,7 @@ class RealBackend:
         self._heard: dict[int, int] = {}  # node -> the last event that was fetched since it was started
         self._starts: dict[int, int] = {}
         self._crashed: set[int] = set()
+        self._breakers: set[int] = set()
         self._triggers: list[tuple[Trigger, Callable[[], None]]] = []
         self._problem: BaseException | None = None
         self._faults = RealFaults(
@@ -91,7 +108,8 @@ class RealBackend:
         for trigger, _ in self._triggers:
             failpoints.setdefault(trigger.node, []).append(failpoint_of(trigger))
         await self._hosts.start(failpoints)
-        await asyncio.to_thread(LinkFaults(self._hosts.relay()).make_ordinary, self._plan.cluster)
+        if self._plan.cluster.wiring == "relayed":
+            await asyncio.to_thread(LinkFaults(self._hosts.relay()).make_ordinary, self._plan.cluster)
         for node in range(self._plan.cluster.nodes):
             self._tell(node, "started", {})
         self._spawn(self._watch())
@@ -117,7 +135,8 @@ class RealBackend:
     def _fail(self, error: BaseException) -> None:
         """What a callback raises ends the run: nobody is above it to catch it."""
         self._problem = self._problem or error
-        self._loop.stop()
+        if not self._stopped:  # otherwise the loop is ending everything, and must not be kept from it
+            self._loop.stop()
 
     def invoke(self, node: int, ask: Ask, done: Callable[[Answer], None]) -> None:
         """Send a request to the node's control API, which no fault touches."""
@@ -256,10 +275,21 @@ class RealBackend:
             told = await self._get(node, "/events", timeout_s, after=str(self._heard.get(node, 0)))
             if start != self._starts.get(node, 0) or self._observer is None or self._stopped:
                 return
-            self._heard[node] = int(told["next"])
-            for event in told["events"]:
-                if event["name"] != "started":  # the harness knows better when that was
-                    self._observer(node, event["name"], event["monotonic"], event["wall"], event["data"])
+            try:
+                events = msgspec.convert(told, ToldEvents)
+            except msgspec.ValidationError as error:
+                self._breaks_contract(node, f"/events: {error}")
+                return
+            self._heard[node] = events.next
+            for event in events.events:
+                if event.name != "started":  # the harness knows better when that was
+                    self._observer(node, event.name, event.monotonic, event.wall, event.data)
+
+    def _breaks_contract(self, node: int, what: str) -> None:
+        """Told once a node: what rests on such an answer has no evidence."""
+        if node not in self._breakers:
+            self._breakers.add(node)
+            self._tell(node, "broke-contract", {"error": what})
 
     async def _watch(self) -> None:
         """See nodes that end by themselves, and nodes that stand at a failpoint."""

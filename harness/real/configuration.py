@@ -40,6 +40,7 @@ def write_configuration(
     listen: str,
     control: str,
     peer_addresses: dict[int, str],
+    data: str = DATA,
 ) -> Path:
     """Write the files of node `number` into `directory`; returns the path of its configuration."""
     own = nodes[number]
@@ -50,7 +51,7 @@ def write_configuration(
         "agent": own.agent,
         "key": "node.key",
         "token": "node.token",
-        "data": DATA,
+        "data": data,
         "transport": cluster.transport,
         "listen": listen,
         "control": control,

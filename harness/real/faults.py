@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from faults.toxiproxy import ToxiproxyError
-from faults.vocabulary import Cut, Kill, Link, Pause, PlannedFault, Skew
+from faults.vocabulary import Cut, Disconnect, Kill, Link, Links, Pause, PlannedFault, Skew
 from harness.backend import Evidence, FaultDone
 from harness.errors import HostError
 from harness.real.control import NoAnswer
@@ -30,6 +30,8 @@ CLOCK_CAPABILITIES = ("skew-offset", "skew-step", "skew-strobe")
 CLOCK_ERROR_NS = 50_000_000
 """How far a node's clock may seem to be from what was asked, because the answer takes a while."""
 ASK_SECONDS = 2.0
+PAUSED_ASK_SECONDS = 0.2
+"""A node that answers within this while it is paused is not."""
 
 SetClock = Callable[[int, int], Any]
 
@@ -42,7 +44,7 @@ class RealFaults:
         hosts: Hosts,
         *,
         transport: str,
-        ask: Callable[[int, str], Any],
+        ask: Callable[[int, str, float], Any],
         set_clock: SetClock,
         before_kill: Callable[[int], Any],
     ) -> None:
@@ -101,7 +103,7 @@ class RealFaults:
     async def _injecting(self, planned: PlannedFault, done: FaultDone) -> None:
         try:
             evidence = await self._inject(planned)
-        except (HostError, NoAnswer, ToxiproxyError) as error:
+        except (HostError, NoAnswer, ToxiproxyError, OSError) as error:
             self._failed[planned.id] = str(error)
             done({}, str(error))
             return
@@ -113,15 +115,21 @@ class RealFaults:
             return
         try:
             evidence = await self._lift(planned)
-        except (HostError, NoAnswer, ToxiproxyError) as error:
+        except (HostError, NoAnswer, ToxiproxyError, OSError) as error:
             done({}, f"could not be lifted: {error}")
             return
         done(evidence, None)
 
     async def _inject(self, planned: PlannedFault) -> Evidence:
         match planned.fault:
+            case Cut(links=links, by="filter"):
+                await self._each(tuple(_peers(links)), partial(self._drop, planned.id, _peers(links)))
+                return {"links": len(links)}
             case Cut() | Link() as fault:
                 return await self._inject_links(planned, fault)
+            case Disconnect(nodes=nodes):
+                await self._each(nodes, self._hosts.disconnect)
+                return {"disconnected": len(nodes)}
             case Pause(nodes=nodes):
                 await self._each(nodes, partial(self._hold, planned.id))
                 return {"paused": len(nodes)}
@@ -135,13 +143,21 @@ class RealFaults:
 
     async def _lift(self, planned: PlannedFault) -> Evidence:
         match planned.fault:
+            case Cut(links=links, by="filter"):
+                dropped: list[int] = []
+                await self._each(tuple(_peers(links)), partial(self._allow, planned.id, _peers(links), dropped))
+                return {"bites": sum(dropped), "dropped": sum(dropped)}
+            case Disconnect(nodes=nodes):
+                without = [not await self._hosts.is_connected(node) for node in nodes]
+                await self._each(nodes, self._hosts.reconnect)
+                return {"bites": sum(without), "nodes": _names(nodes)}
             case Cut() | Link():
                 proof: LinkProof = self._counted.pop(planned.id)
                 evidence = await proof.evidence()
                 await asyncio.to_thread(LinkFaults(self._hosts.relay()).lift, planned)
                 return evidence
             case Pause(nodes=nodes):
-                still = sum(self._hosts.paused(node) or self.dead(node) for node in nodes)
+                still = sum(await asyncio.gather(*map(self._stands_still, nodes)))
                 await self._each(nodes, partial(self._let_go, planned.id))
                 return {"bites": still, "nodes": _names(nodes)}
             case Kill(nodes=nodes, disk=fate):
@@ -157,13 +173,20 @@ class RealFaults:
         if self._transport == "quic":
             proof: LinkProof = CountedProof(relay, planned)
         else:
-            proof = ObservedProof(planned, self._hosts.agents(), partial(self._ask_status))
+            proof = ObservedProof(planned, self._hosts.agents(), self._ask_status)
+        await proof.begin()
         confirmed = await asyncio.to_thread(LinkFaults(relay).apply, planned)
         self._counted[planned.id] = proof
         return {"toxics": confirmed, "links": len(fault.links)}
 
+    async def _drop(self, fault: str, peers: dict[int, list[int]], node: int) -> None:
+        await self._hosts.drop(node, peers[node], fault)
+
+    async def _allow(self, fault: str, peers: dict[int, list[int]], dropped: list[int], node: int) -> None:
+        dropped.append(await self._hosts.allow(node, peers[node], fault))
+
     async def _ask_status(self, node: int) -> Any:
-        return await self._ask(node, "/status")
+        return await self._ask(node, "/status", ASK_SECONDS)
 
     async def _each(self, nodes: tuple[int, ...], what: Callable[[int], Any]) -> None:
         """Do it to all nodes at once; a node is never in the hands of two faults at the same moment."""
@@ -182,6 +205,18 @@ class RealFaults:
         if not held and node not in self._dead:
             await self._hosts.pause(node)
         held.add(fault)
+
+    async def _stands_still(self, node: int) -> bool:
+        """Whether the node is paused, or dead, and does not answer either: its host may be mistaken."""
+        if self.dead(node):
+            return True
+        if not self._hosts.paused(node):
+            return False
+        try:
+            await self._ask(node, "/status", PAUSED_ASK_SECONDS)
+        except NoAnswer:
+            return True
+        return False
 
     async def _kill(self, fault: str, fate: str, node: int) -> None:
         if node not in self._dead:
@@ -249,10 +284,18 @@ class RealFaults:
         """Whether the node's own wall clock shows that it is off by what was asked of it."""
         wanted = self._offset(node)
         try:
-            told = await self._ask(node, "/status")
+            told = await self._ask(node, "/status", ASK_SECONDS)
             return bool(wanted) and abs(int(told["wall"]) - time.time_ns() - wanted) < CLOCK_ERROR_NS
         except (NoAnswer, KeyError, TypeError, ValueError):
             return False
+
+
+def _peers(links: Links) -> dict[int, list[int]]:
+    """Of each node, those from which nothing may come."""
+    found: dict[int, list[int]] = {}
+    for source, target in links:
+        found.setdefault(target, []).append(source)
+    return found
 
 
 def _names(nodes: tuple[int, ...]) -> str:

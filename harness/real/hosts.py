@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from faults.toxiproxy import ToxiproxyServer
+from harness.errors import HostError
+
+NO_NETWORK = "these nodes have no network of their own"
 
 
 class Hosts(Protocol):
@@ -55,6 +60,26 @@ class Hosts(Protocol):
         """Whether it stands still at this moment."""
         ...
 
+    async def disconnect(self, node: int) -> None:
+        """Take the node's network away and see that it is gone; its control API stays."""
+        raise HostError(NO_NETWORK)
+
+    async def reconnect(self, node: int) -> None:
+        """Give it back, as it was."""
+        raise HostError(NO_NETWORK)
+
+    async def is_connected(self, node: int) -> bool:
+        """Whether it has its network."""
+        raise HostError(NO_NETWORK)
+
+    async def drop(self, node: int, peers: list[int], fault: str) -> None:
+        """Have the node's packet filter drop what comes from `peers`, and see that the rules are there."""
+        raise HostError(NO_NETWORK)
+
+    async def allow(self, node: int, peers: list[int], fault: str) -> int:
+        """Take the rules off, see that they are gone, and return how many packets they have dropped."""
+        raise HostError(NO_NETWORK)
+
     async def stop(self, artifacts: Path | None) -> None:
         """End everything and leave nothing behind; first put logs and databases into `artifacts`.  May be repeated."""
 
@@ -62,6 +87,18 @@ class Hosts(Protocol):
 def proxy_name(source: int, target: int) -> str:
     """The proxy on the link from `source` to `target`: what `source` dials to reach it."""
     return f"{source}-{target}"
+
+
+def keep_file(source: Path, target: Path) -> None:
+    """Copy what a node has left, if it is a file; sockets, links and what vanishes meanwhile are nobody's evidence."""
+    try:
+        if source.is_file() and not source.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    except OSError as error:
+        with suppress(OSError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (target.parent / f"{target.name}.not-kept").write_text(f"{error.strerror}\n")
 
 
 def node_directory(artifacts: Path, node: int) -> Path:

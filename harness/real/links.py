@@ -22,7 +22,8 @@ ORDINARY_MS = 2.0
 
 CAPABILITIES = {
     "quic": ("cut", "latency", "jitter", "loss", "duplicate", "reorder", "corrupt", "rate"),
-    "tcp": ("cut", "latency", "jitter", "rate"),
+    # A rate could be set, but nothing that peers observe would prove it.
+    "tcp": ("cut", "latency", "jitter"),
 }
 
 

@@ -1,8 +1,8 @@
 """How a fault on links is seen to bite, before it is lifted.
 
 `CountedProof` reads the relay's own counters of each toxic.  `ObservedProof` asks the nodes that dial the links: an
-echo that has not come for a while, a round trip as long as the latency that was put on.  What cannot be asked, or does
-not show, is not counted.
+echo that has not come for a while, a round trip that has grown by the latency that was put on.  What cannot be asked,
+or does not show, is not counted.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ EFFECTS = "relay_udp_effects_total"
 SILENT_NS_MIN = 500_000_000
 """An echo that has been missing for less may just be between two pings."""
 SHARE_SEEN = 0.5
-"""A round trip must show at least this share of the latency that was put on it."""
+"""A round trip must have grown by at least this share of the latency that was put on it."""
 
 
 class LinkProof(Protocol):
     """One fault on links, from before it is put in force until before it is lifted."""
+
+    async def begin(self) -> None:
+        """Look at how things are without it."""
 
     async def evidence(self) -> Evidence:
         """How it was seen to bite."""
@@ -46,6 +49,9 @@ class CountedProof:
             for source, target in fault.links
             for toxic in toxics_of(fault)
         }
+
+    async def begin(self) -> None:
+        """Nothing to look at: the counters of toxics that are not there yet are nothing."""
 
     async def evidence(self) -> Evidence:
         """`bites`, and each effect by its name: dropped, delayed, ..."""
@@ -66,17 +72,23 @@ class ObservedProof:
         self._fault = fault
         self._agents = agents
         self._status = status
+        self._before: dict[tuple[int, int], dict[str, Any]] = {}
+
+    async def begin(self) -> None:
+        """How every link stands without the fault."""
+        self._before = await self._links()
 
     async def evidence(self) -> Evidence:
         """`bites`: the number of links on which it shows."""
+        now = await self._links()
+        shown = sum(self._shows(self._before[link], now[link]) for link in self._fault.links if link in now)
+        return {"bites": shown, "links": len(self._fault.links)}
+
+    async def _links(self) -> dict[tuple[int, int], dict[str, Any]]:
+        """What each link's dialling node says of it."""
         sources = sorted({source for source, _ in self._fault.links})
         told = dict(zip(sources, await asyncio.gather(*map(self._peers, sources)), strict=True))
-        shown = sum(
-            self._shows(told[source][self._agents[target]])
-            for source, target in self._fault.links
-            if self._agents[target] in told[source]
-        )
-        return {"bites": shown, "links": len(self._fault.links)}
+        return {(source, target): told[source].get(self._agents[target], {}) for source, target in self._fault.links}
 
     async def _peers(self, node: int) -> dict[str, Any]:
         try:
@@ -84,11 +96,15 @@ class ObservedProof:
         except (NoAnswer, KeyError, TypeError):
             return {}
 
-    def _shows(self, peer: dict[str, Any]) -> bool:
-        connected, echo, trip = peer.get("connected"), peer.get("last_echo_ns"), peer.get("round_trip_ns")
+    def _shows(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
+        """A link that was down before shows nothing."""
+        if before.get("connected") is not True:
+            return False
         if isinstance(self._fault, Cut):
-            return connected is False or (echo is not None and echo >= SILENT_NS_MIN)
-        slowed = self._fault.latency_ms + self._fault.jitter_ms / 2
-        if slowed:
-            return trip is not None and trip >= SHARE_SEEN * slowed * 1e6
-        return trip is not None  # a rate alone: that what passes still passes is all that can be seen
+            echo = now.get("last_echo_ns")
+            return now.get("connected") is False or (isinstance(echo, int) and echo >= SILENT_NS_MIN)
+        slowed_ns = (self._fault.latency_ms + self._fault.jitter_ms / 2) * 1e6
+        trip_before, trip_now = before.get("round_trip_ns"), now.get("round_trip_ns")
+        if not slowed_ns or not isinstance(trip_before, int) or not isinstance(trip_now, int):
+            return False
+        return trip_now - trip_before >= SHARE_SEEN * slowed_ns

@@ -6,7 +6,9 @@ so, and its wall clock is off by the sum of what the skews in force add.  So lif
 
 from __future__ import annotations
 
-from faults.vocabulary import Cut, Kill, Link, Pause, PlannedFault, Skew
+import msgspec
+
+from faults.vocabulary import Cut, Disconnect, Kill, Link, Pause, PlannedFault, Skew
 from harness.backend import Evidence
 from harness.simulator.host import Host
 from harness.simulator.loop import Loop
@@ -15,7 +17,7 @@ from harness.simulator.network import SimulatedNetwork
 STROBE_FLIPS_MAX = 100_000
 
 CAPABILITIES = (
-    "cut", "latency", "jitter", "loss", "duplicate", "reorder", "rate", "pause",
+    "cut", "filter", "disconnect", "latency", "jitter", "loss", "duplicate", "reorder", "rate", "pause",
     "kill-keep", "kill-lose-unsynced", "kill-torn", "kill-wipe",
     "skew-offset", "skew-step", "skew-strobe", "trigger",
 )  # fmt: skip
@@ -39,6 +41,8 @@ class SimulatedFaults:
         match planned.fault:
             case Cut() | Link():
                 self._network.apply(planned)
+            case Disconnect(nodes=nodes):
+                self._network.apply(self._without(planned, nodes))
             case Pause(nodes=nodes):
                 self._counted[planned.id] = {node: self._hosts[node].deferred for node in nodes}
                 for node in nodes:
@@ -63,6 +67,9 @@ class SimulatedFaults:
             case Cut() | Link():
                 counts = self._network.lift(planned)
                 return {"bites": sum(counts.values()), **counts}
+            case Disconnect(nodes=nodes):
+                counts = self._network.lift(self._without(planned, nodes))
+                return {"bites": sum(counts.values()), **counts}
             case Pause(nodes=nodes):
                 before = self._counted.pop(planned.id)
                 deferred = sum(self._hosts[node].deferred - count for node, count in before.items())
@@ -77,6 +84,12 @@ class SimulatedFaults:
                 return self._unskew(planned.id, skew)
             case _:
                 raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
+
+    def _without(self, planned: PlannedFault, nodes: tuple[int, ...]) -> PlannedFault:
+        """A node without a network is one all of whose links are cut."""
+        count = len(self._hosts)
+        links = [(a, b) for a in range(count) for b in range(count) if a != b and (a in nodes or b in nodes)]
+        return msgspec.structs.replace(planned, fault=Cut(links=tuple(links)))
 
     def _release(self, fault: str, nodes: tuple[int, ...]) -> None:
         for node in nodes:

@@ -7,18 +7,26 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from random import Random
+from random import Random, SystemRandom
 
+from knhk_mesh.effects import RandomSource
+from knhk_mesh.errors import ConfigError
 from knhk_mesh.identity import AgentId, Signer
-from knhk_mesh.transport import LinkReport, Sink, TransportConfig
+from knhk_mesh.transport import LinkReport, Sink, TransportConfig, TransportError
 from knhk_mesh.transport.acceptor import Acceptor
-from knhk_mesh.transport.dialler import Attempt, Dialler
+from knhk_mesh.transport.carrier import Connection, Handler, split_address
+from knhk_mesh.transport.dialler import Dialler
 
 TICK_S = 0.025
+DRAIN_STEP_S = 0.005
 
 
 class BaseTransport(ABC):
-    """See `knhk_mesh.transport.Transport`.  `seed` is the private key's; `peers` are (agent id, "host:port")."""
+    """See `knhk_mesh.transport.Transport`.
+
+    `seed` is the private key's 32 bytes: it signs the proofs and makes the certificate.  `peers` are (agent id,
+    "host:port"); they are the members, and nobody else may dial.  Raises ConfigError for an address that is none.
+    """
 
     def __init__(
         self,
@@ -28,11 +36,16 @@ class BaseTransport(ABC):
         listen: str,
         peers: Sequence[tuple[AgentId, str]],
         config: TransportConfig | None = None,
+        random: RandomSource | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._config = config or TransportConfig()
-        self._seed = seed
         self._listen_on = listen
+        for field, address in [("listen", listen), *(("peers", address) for _, address in peers)]:
+            try:
+                split_address(address)
+            except ValueError as error:
+                raise ConfigError(f"{field}: {error}") from None
         signer = Signer(seed)
         self._acceptor = Acceptor(
             signer.agent_id,
@@ -41,7 +54,7 @@ class BaseTransport(ABC):
             config=self._config,
             counters=self.counters,
         )
-        random = Random()
+        random = random or Random(SystemRandom().getrandbits(256))
         self._diallers = {
             agent: Dialler(
                 agent,
@@ -65,16 +78,16 @@ class BaseTransport(ABC):
         """ "host:port" that peers reach it at, once started."""
 
     @abstractmethod
-    async def _listen(self) -> None:
-        """Begin to accept.  Raises TransportError."""
+    async def _listen(self, host: str, port: int) -> None:
+        """Begin to accept.  Raises OSError, and has then opened nothing."""
 
     @abstractmethod
-    def _dial(self, attempt: Attempt) -> None:
-        """Begin an attempt, at once and without waiting."""
+    def _dial(self, peer: AgentId, address: str, handler: Handler) -> Connection:
+        """Begin a connection; see `dialler.Dial`."""
 
     @abstractmethod
     async def _unlisten(self) -> None:
-        """Accept no more, and close what is open besides the connections."""
+        """Accept no more, and wait for what the connections, all closed by now, have left behind."""
 
     def receive_messages(self, sink: Sink) -> None:
         """Give every frame that arrives to `sink`.  Before `start`."""
@@ -82,8 +95,13 @@ class BaseTransport(ABC):
 
     async def start(self) -> None:
         """Listen, and begin to dial every peer.  Raises TransportError."""
+        assert self._loop is None, "a transport is started once"
         self._loop = asyncio.get_running_loop()
-        await self._listen()
+        try:
+            await self._listen(*split_address(self._listen_on))
+        except OSError as error:
+            problem = (error.strerror or str(error)).strip().lower()
+            raise TransportError(f"listen: {self._listen_on} cannot be had: {problem}") from None
         self._tick()
 
     def _tick(self) -> None:
@@ -119,18 +137,24 @@ class BaseTransport(ABC):
         now = time.monotonic_ns()
         return [dialler.report(now) for dialler in self._diallers.values()]
 
-    async def stop(self) -> None:
-        """End every connection and leave nothing open.  May be repeated, and called without `start`."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            self._ticker = None
+    async def stop(self, drain_s: float = 1.0) -> None:
+        """Wait at most `drain_s` for acknowledgements, then close.  May be repeated, and called without `start`."""
+        try:
+            await self._drain(drain_s)
+        finally:
+            if self._ticker is not None:
+                self._ticker.cancel()
+                self._ticker = None
+            for dialler in self._diallers.values():
+                dialler.end()
+            self._acceptor.end()
+            await self._unlisten()
+
+    async def _drain(self, drain_s: float) -> None:
+        if self._ticker is None:
+            return
+        give_up = time.monotonic() + drain_s
         for dialler in self._diallers.values():
-            dialler.end()
-        self._acceptor.end()
-        await self._unlisten()
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """("host", port) of "host:port"."""
-    host, _, port = address.rpartition(":")
-    return host, int(port)
+            dialler.hurry()
+        while not all(dialler.idle for dialler in self._diallers.values()) and time.monotonic() < give_up:
+            await asyncio.sleep(DRAIN_STEP_S)

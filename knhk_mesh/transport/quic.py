@@ -1,19 +1,19 @@
-"""Frames over QUIC, by aioquic's sans-IO connection on sockets of our own.
+"""Frames over QUIC, by aioquic's sans-IO connection on sockets of our own (`datagrams`).
 
 aioquic's asyncio classes take one datagram a turn of the loop.  Here a socket is drained of up to DRAIN_MAX datagrams
-before what they lead to is sent, which doubles the throughput.  What is sent goes on one unidirectional stream each
-way: frames on the dialler's, greeting and acknowledgements on the acceptor's.
+before what they lead to is sent, and what they bring is handed on in one piece.  What is sent goes on one
+unidirectional stream each way: frames on the dialler's, greeting and acknowledgements on the acceptor's.
+
+Not for uvloop: its clock has steps of a millisecond, and aioquic's timers then fire again and again too early.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import logging
 import ssl
-import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
@@ -24,328 +24,390 @@ from aioquic.quic.events import (
     ConnectionIdRetired,
     ConnectionTerminated,
     HandshakeCompleted,
+    ProtocolNegotiated,
     QuicEvent,
     StreamDataReceived,
 )
-from aioquic.quic.packet import QuicPacketType, pull_quic_header
+from aioquic.quic.packet import QuicPacketType, QuicProtocolVersion, pull_quic_header
 
-from knhk_mesh.transport import TransportError
-from knhk_mesh.transport.acceptor import Accepted
-from knhk_mesh.transport.base import BaseTransport, split_address
+from knhk_mesh.identity import AgentId
+from knhk_mesh.transport import TransportConfig
+from knhk_mesh.transport.acceptor import Acceptor
+from knhk_mesh.transport.base import BaseTransport
+from knhk_mesh.transport.carrier import Connection, Handler, join_address, split_address
 from knhk_mesh.transport.certificate import is_certificate_of, make_certificate
-from knhk_mesh.transport.dialler import Attempt
+from knhk_mesh.transport.datagrams import Address, DatagramSocket, resolve
+
+# aioquic logs what other ends do wrong; unless somebody asks for that, it would go to standard error without limit.
+logging.getLogger("quic").addHandler(logging.NullHandler())
 
 ALPN = "knhk"
-DRAIN_MAX = 32
-DATAGRAM_BYTES_MAX = 65536
-SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
-STREAM_BYTES_MAX = 8 * 1024 * 1024
 IDLE_S = 10.0
 INITIAL_RTT_S = 0.05
-"""A lost first datagram is repeated after three of these."""
-
-Address = tuple[str, int]
+"""A lost first datagram is repeated after two of these."""
+STREAM_BYTES_MAX = 256 * 1024
+"""What a dialler may send before aioquic doubles it, which it does as the bytes arrive.  Small, since a stranger can
+make us hold it for each of its connections by leaving out the first byte."""
+DIALLER_STREAM, ACCEPTOR_STREAM = 2, 3
+"""The first unidirectional stream of a QUIC client, and of a server (RFC 9000, 2.1)."""
 
 
 class QuicTransport(BaseTransport):
-    """The transport over QUIC; see `knhk_mesh.transport.Transport`."""
+    """The transport over QUIC; see `BaseTransport` for the arguments."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        certificate, key = make_certificate(self._seed)
-        self._server_configuration = QuicConfiguration(
-            is_client=False, certificate=certificate, private_key=key, **_limits()
-        )
+    def __init__(self, *, seed: bytes, **options: Any) -> None:
+        super().__init__(seed=seed, **options)
+        certificate, key = make_certificate(seed)
+        limits = _limits(self._config)
         # No authority vouches for an agent: the certificate is compared with the agent id after the handshake.
-        self._client_configuration = QuicConfiguration(is_client=True, verify_mode=ssl.CERT_NONE, **_limits())
-        self._socket: socket.socket | None = None
-        self._links: dict[bytes, _Link] = {}  # by the connection ids that we gave out
+        self._dialling = QuicConfiguration(is_client=True, verify_mode=ssl.CERT_NONE, **limits)
+        self._accepting = QuicConfiguration(is_client=False, certificate=certificate, private_key=key, **limits)
+        self._listener: _Listener | None = None
+        self._resolving: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
         """ "host:port", once started."""
-        assert self._socket is not None
-        host, port = self._socket.getsockname()[:2]
-        return f"{host}:{port}"
+        assert self._listener is not None
+        return join_address(*self._listener.socket.address[:2])
 
-    async def _listen(self) -> None:
-        try:
-            self._socket = open_socket()
-            self._socket.bind(split_address(self._listen_on))
-        except OSError as error:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
-            raise TransportError(f"listen: {self._listen_on} cannot be had: {error.strerror}") from None
-        asyncio.get_running_loop().add_reader(self._socket, self._readable)
+    async def _listen(self, host: str, port: int) -> None:
+        self._listener = _Listener(await resolve(host, port), self._accepting, self._acceptor, self.counters)
 
-    def _readable(self) -> None:
-        """Drain the socket, then let every connection that got something answer at once."""
-        assert self._socket is not None
-        touched: dict[_Link, None] = {}
-        now = asyncio.get_running_loop().time()
-        for data, address in drain(self._socket):
-            link = self._link_for(data, address)
-            if link is not None:
-                link.take_in(data, address, now)
-                touched[link] = None
-        for link in touched:
-            link.pump()
-
-    def _link_for(self, data: bytes, address: Address) -> _Link | None:
-        """The connection that a datagram belongs to, made if it begins one; None for what is not for us."""
-        try:
-            header = pull_quic_header(
-                Buffer(data=data), host_cid_length=self._server_configuration.connection_id_length
-            )
-        except ValueError:
-            self.counters["garbage"] += 1
-            return None
-        link = self._links.get(header.destination_cid)
-        if link is not None:
-            return link
-        begins = header.packet_type == QuicPacketType.INITIAL and len(data) >= SMALLEST_MAX_DATAGRAM_SIZE
-        if not begins or header.version not in self._server_configuration.supported_versions:
-            self.counters["unknown-connection"] += 1
-            return None
-        if len(self._links) >= self._links_max():
-            self.counters["too-many-strangers"] += 1
-            return None
-        assert self._socket is not None
-        sending = self._socket
-        link = _Link(
-            QuicConnection(
-                configuration=self._server_configuration,
-                original_destination_connection_id=header.destination_cid,
-            ),
-            send=lambda data, to: _send_to(sending, data, to, self.counters),
-            counters=self.counters,
-        )
-        link.on_event = _AcceptedEvents(self, link).on_event
-        self._links[header.destination_cid] = link
-        self._links[link.connection.host_cid] = link
-        return link
-
-    def _links_max(self) -> int:
-        """Each connection has up to eight ids and the one that it began with."""
-        return 9 * (self._config.strangers_max + 2 * len(self._diallers))
-
-    def _dial(self, attempt: Attempt) -> None:
-        try:
-            _Dialled(attempt, self._client_configuration, self.counters)
-        except OSError:
-            attempt.lost("attempt-failed")
+    def _dial(self, peer: AgentId, address: str, handler: Handler) -> Connection:
+        dialled = _Dialled(peer, handler, self.counters)
+        # Names take a while to resolve, and may have a new address each time.
+        task = asyncio.get_running_loop().create_task(dialled.begin(address, self._dialling))
+        self._resolving.add(task)
+        task.add_done_callback(self._resolving.discard)
+        return dialled
 
     async def _unlisten(self) -> None:
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
-        self._links.clear()
+        if self._listener is not None:
+            self._listener.socket.close()
+        for task in self._resolving:
+            task.cancel()
+        await asyncio.gather(*self._resolving, return_exceptions=True)
 
 
-class _Link:
-    """One aioquic connection, its timer and the stream that we send on."""
-
-    def __init__(
-        self, connection: QuicConnection, *, send: Callable[[bytes, Address], None], counters: Counter[str]
-    ) -> None:
-        self.connection = connection
-        self.on_event: Callable[[QuicEvent], None] = lambda event: None
-        self._send = send
-        self._counters = counters
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at: float | None = None
-        self._stream: int | None = None
-        self._pumping = False
-        self._closed = False
-
-    def take_in(self, data: bytes, address: Address, now: float) -> None:
-        """A datagram for this connection; `pump` must follow."""
-        if not self._closed:
-            self.connection.receive_datagram(data, address, now)
-
-    def write(self, data: bytes) -> None:
-        """Send on our stream, which is opened with the first bytes."""
-        if self._closed:
-            return
-        if self._stream is None:
-            self._stream = self.connection.get_next_available_stream_id(is_unidirectional=True)
-        self.connection.send_stream_data(self._stream, data)
-        self.pump()
-
-    def close(self) -> None:
-        """Say so to the other end, once, and be done with it."""
-        if self._closed:
-            return
-        self._closed = True
-        self.connection.close()
-        self._transmit()
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def pump(self) -> None:
-        """Tell what has happened, send what is due, set the timer.  Writing from an event waits for this one's end."""
-        if self._pumping or self._closed:
-            return
-        self._pumping = True
-        try:
-            event = self.connection.next_event()
-            while event is not None:
-                self.on_event(event)
-                event = None if self._closed else self.connection.next_event()
-        finally:
-            self._pumping = False
-        if not self._closed:
-            self._transmit()
-            self._set_timer()
-
-    def _transmit(self) -> None:
-        for data, address in self.connection.datagrams_to_send(self._loop.time()):
-            self._send(data, address)
-
-    def _set_timer(self) -> None:
-        at = self.connection.get_timer()
-        if at == self._timer_at and self._timer is not None:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = None if at is None else self._loop.call_at(at, self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        if not self._closed:
-            self.connection.handle_timer(max(self._loop.time(), self._timer_at or 0.0))
-            self.pump()
-
-
-class _AcceptedEvents:
-    """What happens on a connection that another node dialled."""
-
-    def __init__(self, transport: QuicTransport, link: _Link) -> None:
-        self._transport = transport
-        self._link = link
-        self._accepted: Accepted | None = None
-
-    def on_event(self, event: QuicEvent) -> None:
-        if isinstance(event, StreamDataReceived):
-            if self._accepted is not None:
-                self._accepted.received(time.monotonic_ns(), event.data)
-        elif isinstance(event, HandshakeCompleted):
-            self._accepted = self._transport._acceptor.accept(self, time.monotonic_ns())
-        elif isinstance(event, ConnectionIdIssued):
-            self._transport._links[event.connection_id] = self._link
-        elif isinstance(event, ConnectionIdRetired):
-            self._transport._links.pop(event.connection_id, None)
-        elif isinstance(event, ConnectionTerminated):
-            self._end()
-
-    def write(self, data: bytes) -> None:
-        self._link.write(data)
-
-    def close(self) -> None:
-        self._link.close()
-        self._end()
-
-    def _end(self) -> None:
-        accepted, self._accepted = self._accepted, None
-        if accepted is not None:
-            accepted.lost()
-        links = self._transport._links
-        for one in [one for one, link in links.items() if link is self._link]:
-            del links[one]
-
-
-class _Dialled:
-    """An attempt, on a socket of its own: to a relay each is a new client, as it would be to a NAT."""
-
-    def __init__(self, attempt: Attempt, configuration: QuicConfiguration, counters: Counter[str]) -> None:
-        self._attempt = attempt
-        self._loop = asyncio.get_running_loop()
-        self._socket = open_socket()
-        address = split_address(attempt.address)
-        try:
-            self._socket.connect(address)
-        except OSError:
-            self._socket.close()
-            raise
-        self._link = _Link(
-            QuicConnection(configuration=configuration),
-            send=lambda data, to: _send_to(self._socket, data, None, counters),
-            counters=counters,
-        )
-        self._link.on_event = self._on_event
-        attempt.connection = self
-        self._loop.add_reader(self._socket, self._readable)
-        self._link.connection.connect(address, self._loop.time())
-        self._link.pump()
-
-    def _readable(self) -> None:
-        now = self._loop.time()
-        for data, address in drain(self._socket):
-            self._link.take_in(data, address, now)
-        self._link.pump()
-
-    def _on_event(self, event: QuicEvent) -> None:
-        if isinstance(event, StreamDataReceived):
-            self._attempt.received(time.monotonic_ns(), event.data)
-        elif isinstance(event, HandshakeCompleted):
-            # aioquic has verified that the other end holds this certificate's key; it tells nobody which it is.
-            if not is_certificate_of(self._attempt.peer, self._link.connection.tls._peer_certificate):
-                self._attempt.lost("wrong-certificate")
-        elif isinstance(event, ConnectionTerminated):
-            self._attempt.lost("closed")
-
-    def write(self, data: bytes) -> None:
-        self._link.write(data)
-
-    def close(self) -> None:
-        self._link.close()
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
-
-
-def drain(source: socket.socket) -> list[tuple[bytes, Address]]:
-    """Up to DRAIN_MAX datagrams that have arrived."""
-    found: list[tuple[bytes, Address]] = []
-    for _ in range(DRAIN_MAX):
-        try:
-            found.append(source.recvfrom(DATAGRAM_BYTES_MAX))
-        except BlockingIOError:
-            break
-        except OSError:  # nobody listens there: what a datagram sent before has come to
-            continue
-    return found
-
-
-def open_socket() -> socket.socket:
-    """A UDP socket with room for a burst."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.setblocking(False)
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        with suppress(OSError):
-            made.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
-    return made
-
-
-def _send_to(sending: socket.socket, data: bytes, address: Address | None, counters: Counter[str]) -> None:
-    """A datagram that the kernel does not take is lost like any other; QUIC sends its content again."""
-    try:
-        if address is None:
-            sending.send(data)
-        else:
-            sending.sendto(data, address)
-    except OSError:
-        counters["send-failed"] += 1
-
-
-def _limits() -> dict[str, Any]:
+def _limits(config: TransportConfig) -> dict[str, Any]:
     return {
         "alpn_protocols": [ALPN],
         "idle_timeout": IDLE_S,
         "initial_rtt": INITIAL_RTT_S,
         "max_data": 2 * STREAM_BYTES_MAX,
         "max_stream_data": STREAM_BYTES_MAX,
+        "max_datagram_size": config.datagram_bytes_max,
+        "supported_versions": [QuicProtocolVersion.VERSION_1],
     }
+
+
+class _End:
+    """One end of one QUIC connection: a `Connection` that has a timer and tells its `Handler`.
+
+    `on_event` sees what concerns the end itself, and may close it.
+    """
+
+    def __init__(
+        self,
+        quic: QuicConnection,
+        *,
+        streams: tuple[int, int],
+        send: Callable[[bytes, Address], None],
+        on_event: Callable[[QuicEvent], None],
+        on_close: Callable[[], None],
+        handler: Handler,
+        counters: Counter[str],
+    ) -> None:
+        self.quic = quic
+        self.handler = handler
+        self._in_stream, self._out_stream = streams
+        self._send = send
+        self._on_event = on_event
+        self._on_close = on_close
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._chunks: list[bytes] = []
+        self._pumping = False
+        self._transmitting: asyncio.Handle | None = None
+        self._is_made = False
+        self._has_heard = False
+        self.is_closed = False
+
+    def take_in(self, data: bytes, address: Address, now: float) -> None:
+        """A datagram for this connection; `pump` must follow."""
+        if not self.is_closed:
+            self._has_heard = True
+            self._guarded(self.quic.receive_datagram, data, address, now)
+
+    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What other ends send may lead aioquic into any exception: that ends this connection and no other."""
+        try:
+            return call(*arguments)
+        except Exception:
+            self.fail("broken")
+            return None
+
+    def fail(self, reason: str) -> None:
+        """End it, and tell the handler."""
+        if not self.is_closed:
+            self.close()
+            self.handler.closed(reason)
+
+    def write(self, data: bytes) -> None:
+        """Send on our stream.  What is written in one turn of the loop goes out together."""
+        if self.is_closed:
+            return
+        self.quic.send_stream_data(self._out_stream, data)
+        if not self._pumping and self._transmitting is None:
+            self._transmitting = self._loop.call_soon(self._transmit)
+
+    def close(self) -> None:
+        """Say so to the other end, once, and be done with it: who misses that notices the silence."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if self._has_heard:  # or else there may be nobody, and the next to listen there would take it for a beginning
+            self._say_so()
+        for handle in (self._timer, self._transmitting):
+            if handle is not None:
+                handle.cancel()
+        self._on_close()
+
+    def _say_so(self) -> None:
+        try:
+            self.quic.close()
+            for data, address in self.quic.datagrams_to_send(self._loop.time()):
+                self._send(data, address)
+        except Exception:  # whatever state it is in, it ends here
+            self._counters["broken"] += 1
+
+    def pump(self) -> None:
+        """Tell what has happened, then send what is due."""
+        if self._pumping or self.is_closed:
+            return
+        self._pumping = True
+        try:
+            event = self.quic.next_event()
+            while event is not None and not self.is_closed:
+                self._handle(event)
+                event = self.quic.next_event()
+            self._hand_on()
+        finally:
+            self._pumping = False
+        self._transmit()
+
+    def _handle(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamDataReceived):
+            if event.stream_id != self._in_stream:
+                self._counters["bad-stream"] += 1
+                self.fail("closed")
+                return
+            self._chunks.append(event.data)
+            if event.end_stream:
+                self._hand_on()
+                self.fail("closed")
+        elif isinstance(event, ConnectionTerminated):
+            self._hand_on()
+            self.fail("closed" if self._is_made else "handshake-failed")
+        else:
+            self._is_made = self._is_made or isinstance(event, HandshakeCompleted)
+            self._on_event(event)
+
+    def _hand_on(self) -> None:
+        if self._chunks and not self.is_closed:
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+            self.handler.received(data)
+
+    def _transmit(self) -> None:
+        if self._transmitting is not None:
+            self._transmitting.cancel()
+            self._transmitting = None
+        if self.is_closed:
+            return
+        for data, address in self._guarded(self.quic.datagrams_to_send, self._loop.time()) or ():
+            self._send(data, address)
+        if not self.is_closed:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """A timer that is set already, for an earlier time, is left alone: when it fires, it is set again."""
+        at = self.quic.get_timer()
+        if at is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._fire, at)
+
+    def _fire(self, at: float) -> None:
+        self._timer = None
+        due = self.quic.get_timer()
+        if due is not None and due <= max(at, self._loop.time()):
+            self._guarded(self.quic.handle_timer, max(at, self._loop.time()))
+            self.pump()
+        else:
+            self._set_timer()
+
+
+class _Listener:
+    """The socket that accepts: datagrams go by the connection ids that we gave out."""
+
+    def __init__(
+        self, address: Address, configuration: QuicConfiguration, acceptor: Acceptor, counters: Counter[str]
+    ) -> None:
+        self._configuration = configuration
+        self._acceptor = acceptor
+        self._counters = counters
+        self._ends: dict[bytes, _End] = {}
+        self.socket = DatagramSocket(counters, self._readable)
+        self.socket.bind(address)
+
+    def _readable(self, datagrams: list[tuple[bytes, Address]]) -> None:
+        touched: dict[_End, None] = {}
+        now = asyncio.get_running_loop().time()
+        for data, address in datagrams:
+            end = self._end_for(data)
+            if end is not None:
+                end.take_in(data, address, now)
+                touched[end] = None
+        for end in touched:
+            end.pump()
+
+    def _end_for(self, data: bytes) -> _End | None:
+        """The connection that a datagram belongs to, made if it begins one; None for what is not for us."""
+        try:
+            header = pull_quic_header(Buffer(data=data), host_cid_length=self._configuration.connection_id_length)
+        except ValueError:
+            self._counters["garbage"] += 1
+            return None
+        end = self._ends.get(header.destination_cid)
+        if end is not None:
+            return end
+        if (
+            header.packet_type != QuicPacketType.INITIAL
+            or len(data) < SMALLEST_MAX_DATAGRAM_SIZE
+            or header.version not in self._configuration.supported_versions
+        ):
+            self._counters["unknown-connection"] += 1
+            return None
+        return self._begin(header.destination_cid) if self._acceptor.has_room() else None
+
+    def _begin(self, chosen_id: bytes) -> _End:
+        """A connection whose dialler has chosen this id for us, until it learns the one that we choose."""
+        quic = QuicConnection(configuration=self._configuration, original_destination_connection_id=chosen_id)
+        own: set[bytes] = {chosen_id, quic.host_cid}
+
+        def on_event(event: QuicEvent) -> None:
+            if isinstance(event, ConnectionIdIssued):
+                own.add(event.connection_id)
+                self._ends[event.connection_id] = end
+            elif isinstance(event, ConnectionIdRetired):
+                own.discard(event.connection_id)
+                self._ends.pop(event.connection_id, None)
+            elif isinstance(event, ProtocolNegotiated):
+                # The keys are there before the dialler's last word: the greeting goes with the handshake, and saves
+                # a round trip.
+                end.handler.opened()
+
+        def on_close() -> None:
+            for one in own:
+                self._ends.pop(one, None)
+
+        end = _End(
+            quic,
+            streams=(DIALLER_STREAM, ACCEPTOR_STREAM),
+            send=self.socket.send_to,
+            on_event=on_event,
+            on_close=on_close,
+            handler=_Nobody(),
+            counters=self._counters,
+        )
+        end.handler = self._acceptor.accept(end)
+        for one in own:
+            self._ends[one] = end
+        return end
+
+
+class _Nobody:
+    """The handler of an end that is just being made."""
+
+    def opened(self) -> None: ...
+
+    def received(self, data: bytes) -> None: ...
+
+    def closed(self, reason: str) -> None: ...
+
+
+class _Dialled:
+    """A connection that we dial, on a socket of its own: to a relay each is a new client, as it would be to a NAT."""
+
+    def __init__(self, peer: AgentId, handler: Handler, counters: Counter[str]) -> None:
+        self._peer = peer
+        self._handler = handler
+        self._counters = counters
+        self._socket: DatagramSocket | None = None
+        self._to: Address = ("", 0)
+        self._end: _End | None = None
+        self._is_closed = False
+
+    async def begin(self, address: str, configuration: QuicConfiguration) -> None:
+        """Find the address and send the first datagram."""
+        try:
+            to = await resolve(*split_address(address))
+            if self._is_closed:
+                return
+            self._socket = DatagramSocket(self._counters, self._readable)
+            self._socket.connect(to)
+        except OSError:
+            if not self._is_closed:
+                self.close()
+                self._handler.closed("unreachable")
+            return
+        end = _End(
+            QuicConnection(configuration=configuration),
+            streams=(ACCEPTOR_STREAM, DIALLER_STREAM),
+            send=self._socket.send_to_peer,
+            on_event=self._on_event,
+            on_close=self._socket.close,
+            handler=self._handler,
+            counters=self._counters,
+        )
+        self._end = end
+        self._to = to
+        end.quic.connect(to, asyncio.get_running_loop().time())
+        end.pump()
+
+    def _readable(self, datagrams: list[tuple[bytes, Address]]) -> None:
+        end = self._end
+        if end is not None:
+            now = asyncio.get_running_loop().time()
+            for data, _ in datagrams:  # the socket is connected: they are from there
+                end.take_in(data, self._to, now)
+            end.pump()
+
+    def _on_event(self, event: QuicEvent) -> None:
+        if isinstance(event, HandshakeCompleted):
+            assert self._end is not None
+            # aioquic has verified that the other end holds this certificate's key, whatever `verify_mode` says, but
+            # it has no public way to ask which certificate that is.
+            if is_certificate_of(self._peer, self._end.quic.tls._peer_certificate):
+                self._handler.opened()
+            else:
+                self._end.fail("wrong-certificate")
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        if self._end is not None:
+            self._end.write(data)
+
+    def close(self) -> None:
+        """End it."""
+        self._is_closed = True
+        if self._end is not None:
+            self._end.close()
+        elif self._socket is not None:
+            self._socket.close()

@@ -1,175 +1,253 @@
-"""Frames over TLS 1.3 on TCP, with asyncio's own protocols."""
+"""Frames over TLS 1.3 on TCP.
+
+TLS is done by `ssl`'s objects in memory over plain asyncio protocols: so a connection counts as a stranger's from its
+first byte on, what arrives is decrypted and handed on in one piece, and what asyncio's own TLS adds to each write is
+saved.  Backpressure is the channel's: no more than its window ever waits here.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import secrets
+import socket
 import ssl
-import time
+import tempfile
+from contextlib import suppress
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from knhk_mesh.transport import TransportError
-from knhk_mesh.transport.acceptor import Accepted, Acceptor
-from knhk_mesh.transport.base import BaseTransport, split_address
+from knhk_mesh.identity import AgentId
+from knhk_mesh.transport.acceptor import Acceptor
+from knhk_mesh.transport.base import BaseTransport
+from knhk_mesh.transport.carrier import Connection, Handler, join_address, split_address
 from knhk_mesh.transport.certificate import is_certificate_of, make_certificate
-from knhk_mesh.transport.dialler import Attempt
 
+ALPN = "knhk"
 BACKLOG = 64
+ACCEPT_TURNS = 4
+"""Turns of the loop after which asyncio has told of a connection that it accepted before the listener was closed."""
+READ_BYTES = 256 * 1024
+RECORD_BYTES = 16 * 1024
+"""What TLS encrypts in one piece; a read never returns more."""
 
 
 class TcpTransport(BaseTransport):
-    """The transport over TCP; see `knhk_mesh.transport.Transport`."""
+    """The transport over TCP; see `BaseTransport` for the arguments."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *, seed: bytes, **options: Any) -> None:
+        super().__init__(seed=seed, **options)
+        self._accepting = server_context(seed)
+        self._dialling = client_context()
         self._server: asyncio.Server | None = None
-        self._server_tls = _server_context(self._seed)
-        self._client_tls = _client_context()
-        self._dialling: set[asyncio.Task[None]] = set()
+        self._address = ""
+        self._shared = _Shared()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
         """ "host:port", once started."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return f"{host}:{port}"
+        assert self._address
+        return self._address
 
-    async def _listen(self) -> None:
-        host, port = split_address(self._listen_on)
-        handshake_s = self._config.proof_timeout / 1e9
+    async def _listen(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: _AcceptedProtocol(self._acceptor),
-                host,
-                port,
-                ssl=self._server_tls,
-                ssl_handshake_timeout=handshake_s,
-                backlog=BACKLOG,
-            )
-        except OSError as error:
-            raise TransportError(f"listen: {self._listen_on} cannot be had: {error.strerror}") from None
+        self._server = await loop.create_server(self._accept, host, port, backlog=BACKLOG)
+        self._address = join_address(*self._server.sockets[0].getsockname()[:2])
 
-    def _dial(self, attempt: Attempt) -> None:
-        task = asyncio.get_running_loop().create_task(self._connect(attempt))
-        self._dialling.add(task)
-        task.add_done_callback(self._dialling.discard)
+    def _accept(self) -> asyncio.BaseProtocol:
+        end = _End(self._accepting, self._shared, server_side=True)
+        end.acceptor = self._acceptor
+        return end
 
-    async def _connect(self, attempt: Attempt) -> None:
-        host, port = split_address(attempt.address)
-        life_s = self._config.attempt_life / 1e9
-        try:
-            async with asyncio.timeout(life_s):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: _DialledProtocol(attempt), host, port, ssl=self._client_tls, server_hostname=""
-                )
-        except TimeoutError:
-            attempt.lost("attempt-timeout")
-        except OSError:  # ssl.SSLError is one
-            attempt.lost("attempt-failed")
+    def _dial(self, peer: AgentId, address: str, handler: Handler) -> Connection:
+        end = _End(self._dialling, self._shared, server_side=False)
+        end.handler, end.pinned = handler, peer
+        task = asyncio.get_running_loop().create_task(_connect(end, address))
+        end.task = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return end
 
     async def _unlisten(self) -> None:
-        for task in list(self._dialling):
-            task.cancel()
-        await asyncio.gather(*self._dialling, return_exceptions=True)
         if self._server is not None:
             self._server.close()
             self._server = None
+            for _ in range(ACCEPT_TURNS):
+                await asyncio.sleep(0)
+        for end in list(self._shared.ends):
+            end.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._shared.ends:  # asyncio closes an aborted connection in its next turn
+            await asyncio.sleep(0)
 
 
-class _Protocol(asyncio.Protocol):
-    """Either end, as the `Connection` that the rest of the transport sees."""
+async def _connect(end: _End, address: str) -> None:
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: end, *split_address(address))
+    except OSError:
+        end.fail("unreachable")
+
+
+class _Shared:
+    """What the connections of one transport have in common: those that are open, and where all of them read to.
+
+    One buffer is enough, since what is read is decrypted before anything else is read.
+    """
 
     def __init__(self) -> None:
+        self.ends: set[_End] = set()
+        self.buffer = memoryview(bytearray(READ_BYTES))
+
+
+class _End(asyncio.BufferedProtocol):
+    """One end of one connection: a `Connection` that does TLS and tells its `Handler`.
+
+    A dialled end has a peer `pinned`: the other end's certificate has to be that peer's.
+    """
+
+    def __init__(self, context: ssl.SSLContext, shared: _Shared, *, server_side: bool) -> None:
+        self.handler: Handler | None = None
+        self.acceptor: Acceptor | None = None
+        self.pinned: AgentId | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._shared = shared
         self._transport: asyncio.Transport | None = None
+        self._arrived, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._arrived, self._leaving, server_side=server_side)
+        self._is_made = False
+        self._is_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP is connected: begin TLS."""
         assert isinstance(transport, asyncio.Transport)
+        if self.acceptor is not None:
+            if not self.acceptor.has_room():
+                self._is_closed = True
+            else:
+                self.handler = self.acceptor.accept(self)
+        self._shared.ends.add(self)
         self._transport = transport
+        if self._is_closed:
+            transport.abort()
+            return
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=1 << 62)
+        self._advance()
 
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where asyncio reads to."""
+        return self._shared.buffer
 
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()  # close() would wait for what a dead link will never take
-
-
-class _DialledProtocol(_Protocol):
-    def __init__(self, attempt: Attempt) -> None:
-        super().__init__()
-        self._attempt = attempt
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._attempt.connection = self
-        certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        if self._attempt.over:
-            self.close()
-        elif not is_certificate_of(self._attempt.peer, _parse(certificate)):
-            self._attempt.lost("wrong-certificate")
-
-    def data_received(self, data: bytes) -> None:
-        self._attempt.received(time.monotonic_ns(), data)
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have arrived."""
+        if not self._is_closed:
+            self._arrived.write(self._shared.buffer[:nbytes])
+            self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._attempt.lost("closed")
+        """It has ended; asyncio has closed the socket."""
+        self._shared.ends.discard(self)
+        self.fail("closed" if self._is_made else "unreachable" if self.pinned else "closed")
 
+    def _advance(self) -> None:
+        """Let TLS take in what has arrived, and tell what came of it."""
+        try:
+            if not self._is_made:
+                self._tls.do_handshake()
+                self._made()
+            data = self._read()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except (ssl.SSLError, ValueError):
+            self._flush()  # the alert that says why
+            self.fail("closed" if self._is_made else "handshake-failed")
+            return
+        self._flush()
+        if data and not self._is_closed and self.handler is not None:
+            self.handler.received(data)
+            self._flush()
 
-class _AcceptedProtocol(_Protocol):
-    def __init__(self, acceptor: Acceptor) -> None:
-        super().__init__()
-        self._acceptor = acceptor
-        self._accepted: Accepted | None = None
+    def _made(self) -> None:
+        self._is_made = True
+        if self.pinned is not None and not is_certificate_of(self.pinned, self._certificate()):
+            self.fail("wrong-certificate")
+        elif self.handler is not None:
+            self.handler.opened()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._accepted = self._acceptor.accept(self, time.monotonic_ns())
-
-    def data_received(self, data: bytes) -> None:
-        if self._accepted is not None:
-            self._accepted.received(time.monotonic_ns(), data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._accepted is not None:
-            self._accepted.lost()
-
-    def close(self) -> None:
-        super().close()
-        self._accepted = None
-
-
-def _parse(certificate: bytes | None) -> x509.Certificate | None:
-    try:
-        return None if certificate is None else x509.load_der_x509_certificate(certificate)
-    except ValueError:
+    def _certificate(self) -> x509.Certificate | None:
+        der = self._tls.getpeercert(binary_form=True)
+        with suppress(ValueError):
+            return x509.load_der_x509_certificate(der) if der is not None else None
         return None
 
+    def _read(self) -> bytes:
+        """All that can be decrypted now.  Raises SSLError if there is nothing and never will be."""
+        chunks: list[bytes] = []
+        try:
+            while True:
+                chunk = self._tls.read(RECORD_BYTES)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+        except ssl.SSLError:
+            if not chunks:
+                raise
+        return b"".join(chunks)
 
-def _server_context(seed: bytes) -> ssl.SSLContext:
-    certificate, key = make_certificate(seed)
+    def _flush(self) -> None:
+        if self._leaving.pending and self._transport is not None:
+            self._transport.write(self._leaving.read())
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        if self._is_made and not self._is_closed:
+            self._tls.write(data)
+            self._flush()
+
+    def fail(self, reason: str) -> None:
+        """End it, and tell the handler."""
+        if not self._is_closed:
+            self.close()
+            if self.handler is not None:
+                self.handler.closed(reason)
+
+    def close(self) -> None:
+        """End it; `abort`, since `close` would wait for what a dead link will never take."""
+        self._is_closed = True
+        if self._transport is not None:
+            self._transport.abort()
+        elif self.task is not None:
+            self.task.cancel()
+
+
+def server_context(seed: bytes) -> ssl.SSLContext:
+    """TLS with the certificate of this key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([ALPN])
+    context.num_tickets = 0
+    certificate, key = make_certificate(seed)
+    # ssl reads keys from files alone.  This one is of use to nobody who finds it, should we be killed meanwhile.
+    password = secrets.token_bytes(32).hex().encode()
     pem = certificate.public_bytes(Encoding.PEM)
-    pem += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # ssl reads keys from files alone: this one is in memory, and gone with its descriptor.
-    descriptor = os.memfd_create("knhk-certificate")
-    try:
-        os.write(descriptor, pem)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
+    pem += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem)
+        file.flush()
+        context.load_cert_chain(file.name, password=password)
     return context
 
 
-def _client_context() -> ssl.SSLContext:
+def client_context() -> ssl.SSLContext:
     """No authority vouches for an agent: the certificate is compared with the agent id after the handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([ALPN])
     return context

@@ -227,7 +227,9 @@ def test_the_header_says_what_the_deadline_rests_on(outcome: Outcome) -> None:
     ],
 )
 def test_what_real_nodes_cannot_do_is_said_before_anything_runs(fault: str, transport: str, needs: list[str]) -> None:
-    text = f'name = "x"\nshows = "y"\n[cluster]\ntransports = ["{transport}"]\n[[workloads]]\ntype = "gset"\n[[faults]]\n'
+    text = (
+        f'name = "x"\nshows = "y"\n[cluster]\ntransports = ["{transport}"]\n[[workloads]]\ntype = "gset"\n[[faults]]\n'
+    )
     plan = compile_campaign(parse_campaign((text + fault).encode(), source="x"), 0, source="x")
     assert lacking(plan, "local")[0] == needs
     assert lacking(plan, "sim")[0] == []

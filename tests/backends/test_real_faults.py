@@ -1,6 +1,7 @@
 """Faults on real nodes, on hosts that only write down what is asked of them."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -61,14 +62,15 @@ class Run:
         self.hosts = Hosts()
         self.clocks: dict[int, int] = {}
         self.deaf: set[int] = set()
+        self.restless: set[int] = set()
         self.told: list[tuple[str, dict, str | None]] = []
         self.faults = RealFaults(
             self.hosts, transport="quic", ask=self.ask, set_clock=self.set_clock, before_kill=self.before_kill
         )
 
-    async def ask(self, node: int, path: str):
-        import time
-
+    async def ask(self, node: int, path: str, timeout_s: float):
+        if self.hosts.state.get(node, "up") != "up" and node not in self.restless:
+            raise NoAnswer("stands still")
         return {"wall": time.time_ns() + self.clocks.get(node, 0)}
 
     async def set_clock(self, node: int, offset: int) -> None:
@@ -175,6 +177,17 @@ def test_a_pause_that_did_not_last_did_not_bite() -> None:
         run.inject("p", Pause(nodes=(0, 1)))
         yield
         run.hosts.state[1] = "up"  # somebody else resumed it
+        run.lift("p", Pause(nodes=(0, 1)))
+        yield
+
+    assert play(script).told[1][1]["bites"] == 1
+
+
+def test_a_node_that_answers_while_it_is_paused_is_not() -> None:
+    def script(run):
+        run.inject("p", Pause(nodes=(0, 1)))
+        yield
+        run.restless = {1}
         run.lift("p", Pause(nodes=(0, 1)))
         yield
 

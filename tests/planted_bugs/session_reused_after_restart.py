@@ -1,7 +1,6 @@
 """A node that takes the same session again after a restart, and is taken for a replay of itself."""
 
 SHOWS = "campaign crash.toml"
-SHOWS_LOCAL = "kills.toml"
 
 
 def plant():

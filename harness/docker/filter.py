@@ -1,0 +1,71 @@
+"""Cuts by the packet filters of the nodes themselves, a second way beside the relay and independent of it.
+
+A rule on INPUT drops what comes from a peer; one on OUTPUT would make the sender's own calls fail.  The rules are set
+by a short-lived container that joins the node's network namespace with NET_ADMIN: the node itself gets no capability.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.docker.addresses import Subnet
+from harness.docker.engine import RELAY_IMAGE, engine_errors
+from harness.errors import HostError
+
+COMMENT = "knhk"
+IPTABLES = "iptables -w 5"
+
+
+class PacketFilter:
+    """The rules of one run.  Every method blocks.  Raises HostError."""
+
+    def __init__(self, client: Any, mesh: Subnet, labels: dict[str, str]) -> None:
+        self._client = client
+        self._mesh = mesh
+        self._labels = labels
+
+    def drop(self, container: Any, peers: list[int], fault: str) -> None:
+        """Drop what comes from `peers`, and see that each rule is there."""
+        rules = [f"{IPTABLES} -I INPUT -s {self._mesh.node(peer)} {_mark(fault)} -j DROP" for peer in peers]
+        self._run(container, " && ".join(rules))
+        if len(self._listed(container, fault)) != len(peers):
+            raise HostError(f"{container.name}: not all packet filter rules of {fault} are there")
+
+    def dropped(self, container: Any, fault: str) -> int:
+        """How many packets the fault's rules have dropped so far."""
+        return sum(int(line.split()[0]) for line in self._listed(container, fault))
+
+    def allow(self, container: Any, peers: list[int], fault: str) -> None:
+        """Take the fault's rules off again, and see that none is left."""
+        rules = [f"{IPTABLES} -D INPUT -s {self._mesh.node(peer)} {_mark(fault)} -j DROP" for peer in peers]
+        self._run(container, " && ".join(rules))
+        if self._listed(container, fault):
+            raise HostError(f"{container.name}: packet filter rules of {fault} are still there")
+
+    def _listed(self, container: Any, fault: str) -> list[str]:
+        """The fault's rules with their counts, a line each."""
+        told = self._run(container, f"{IPTABLES} -nvxL INPUT")
+        return [line for line in told.splitlines() if f"/* {COMMENT}-{fault} */" in line]
+
+    def _run(self, container: Any, script: str) -> str:
+        with engine_errors(f"packet filter of {container.name}"):
+            told = self._client.containers.run(
+                RELAY_IMAGE,
+                ["sh", "-c", script],
+                network_mode=f"container:{container.id}",
+                user="0",
+                cap_drop=["ALL"],
+                cap_add=["NET_ADMIN"],
+                read_only=True,
+                tmpfs={"/run": "size=1m"},
+                mem_limit="64m",
+                pids_limit=32,
+                labels=self._labels,
+                remove=True,
+            )
+        return str(told.decode(errors="replace"))
+
+
+def _mark(fault: str) -> str:
+    """What tells the rules of one fault from all others'."""
+    return f'-m comment --comment "{COMMENT}-{fault}"'

@@ -1,0 +1,442 @@
+"""Nodes and their relay as containers of one engine, in two networks of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import secrets
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from docker.errors import APIError, DockerException
+from docker.types import LogConfig
+
+from faults.toxiproxy import ToxiproxyError, ToxiproxyServer
+from harness.docker.addresses import (
+    CONTROL_PORT,
+    MESH_PORT,
+    RELAY_API_PORT,
+    Subnet,
+    proxy_port,
+    random_subnet,
+)
+from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here, reason
+from harness.docker.filter import PacketFilter
+from harness.docker.leftovers import OWNER, RUN, remove_leftovers, remove_owned
+from harness.errors import HostError
+from harness.local.processes import owner_mark
+from harness.plan import Plan
+from harness.real.configuration import CONFIG, make_node_files, write_configuration
+from harness.real.hosts import Hosts, node_directory, proxy_name
+from harness.real.readiness import READY_EVERY_S, READY_SECONDS, answers
+from harness.subject import Subject
+
+USER_ID = 10001
+STOP_SECONDS = 4
+SUBNET_TRIES = 10
+NODE_MEMORY = "256m"
+RELAY_MEMORY = "512m"
+PIDS_MAX = 256
+LOG_BYTES_MAX = 20_000_000
+ONE_CORE = 1_000_000_000
+CAPABILITIES = ("disconnect", "filter")
+NODE_HOME = "/node"
+NODE_DATA = "/data"
+KINDS = ("mesh", "control")
+
+
+class DockerHosts(Hosts):
+    """The containers of one run of `plan`; see `harness.real.hosts.Hosts` for what each method does."""
+
+    name = "docker"
+
+    def __init__(self, plan: Plan, subject: Subject) -> None:
+        self._cluster = plan.cluster
+        self._seed = plan.seed
+        self._subject = subject
+        self._image = subject.image or NODE_IMAGE
+        self._run = secrets.token_hex(4)
+        self._nodes = [make_node_files() for _ in range(plan.cluster.nodes)]
+        self._client: Any = None
+        self._subnets: dict[str, Subnet] = {}
+        self._containers: dict[int, Any] = {}
+        self._killed: set[int] = set()
+        self._died: dict[int, str] = {}
+        self._wiped: set[int] = set()
+        self._relay: ToxiproxyServer | None = None
+        self._events: Any = None
+        self._filter: PacketFilter | None = None
+
+    def agents(self) -> list[str]:
+        """Hex, by number."""
+        return [files.agent for files in self._nodes]
+
+    def control(self, node: int) -> tuple[str, str]:
+        """Address and token."""
+        return f"{self._subnets['control'].node(node)}:{CONTROL_PORT}", self._nodes[node].token
+
+    def relay(self) -> ToxiproxyServer:
+        """The relay of this run."""
+        assert self._relay is not None
+        return self._relay
+
+    async def start(self, failpoints: dict[int, list[str]]) -> None:
+        """Start everything, as much as can be at once."""
+        assert not failpoints, "a container has no failpoints, and no plan that needs them gets here"
+        await asyncio.to_thread(remove_leftovers)
+        self._client = await asyncio.to_thread(connect)
+        for kind in KINDS:
+            self._subnets[kind] = await asyncio.to_thread(self._make_network, kind)
+        self._filter = PacketFilter(self._client, self._subnets["mesh"], self._labels())
+        if self._cluster.wiring == "relayed":
+            self._relay = await self._start_relay()
+            await asyncio.to_thread(self._make_proxies)
+        await asyncio.to_thread(self._listen)
+        await self._all(lambda node: asyncio.to_thread(self._create, node))
+        await self._all(lambda node: asyncio.to_thread(self._start, node))
+        await self._all(self._ready)
+
+    def _labels(self) -> dict[str, str]:
+        return {OWNER: owner_mark(), RUN: self._run}
+
+    def _name(self, what: str) -> str:
+        return f"knhk-{self._run}-{what}"
+
+    def _make_network(self, kind: str) -> Subnet:
+        """A network in a subnet that nothing else has."""
+        from docker.types import IPAMConfig, IPAMPool
+
+        for _ in range(SUBNET_TRIES):
+            subnet = random_subnet()
+            ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=subnet.gateway)])
+            try:
+                self._client.networks.create(
+                    self._name(kind), driver="bridge", ipam=ipam, labels=self._labels(), check_duplicate=True
+                )
+            except APIError as error:
+                if "overlap" in str(error).lower():
+                    continue
+                raise HostError(f"network {kind}: {reason(error)}") from None
+            except DockerException as error:
+                raise HostError(f"network {kind}: {reason(error)}") from None
+            return subnet
+        raise HostError(f"network {kind}: no subnet is free, of {SUBNET_TRIES} tried; docker network prune may help")
+
+    async def _start_relay(self) -> ToxiproxyServer:
+        host = self._subnets["control"].relay
+        if self._cluster.transport == "quic":
+            command = ["python3", "-m", "faults.relay_udp", "--listen", f"{host}:{RELAY_API_PORT}"]
+            command += ["--seed", str(self._seed)]
+        else:
+            command = ["toxiproxy-server", "-host", host, "-port", str(RELAY_API_PORT)]
+        container = await asyncio.to_thread(self._start_relay_container, command)
+        relay = ToxiproxyServer(host, RELAY_API_PORT)
+        until = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                await asyncio.to_thread(relay.version)
+                return relay
+            except ToxiproxyError:
+                await asyncio.to_thread(container.reload)
+                if container.status != "running" or time.monotonic() > until:
+                    said = await asyncio.to_thread(last_words, container)
+                    raise HostError(f"the relay does not start: {said}") from None
+                await asyncio.sleep(READY_EVERY_S)
+
+    def _start_relay_container(self, command: list[str]) -> Any:
+        with engine_errors("the relay"):
+            container = self._create_container("relay", RELAY_IMAGE, command, lambda subnet: subnet.relay, RELAY_MEMORY)
+            container.start()
+            return container
+
+    def _make_proxies(self) -> None:
+        nodes, mesh = range(self._cluster.nodes), self._subnets["mesh"]
+        self.relay().populate(
+            [
+                {
+                    "name": proxy_name(source, target),
+                    "listen": f"{mesh.relay}:{proxy_port(source, target)}",
+                    "upstream": f"{mesh.node(target)}:{MESH_PORT}",
+                }
+                for source in nodes
+                for target in nodes
+                if source != target
+            ]
+        )
+
+    def _create(self, node: int) -> None:
+        """A container with its volumes and its configuration, not yet started."""
+        command = self._subject.command_for(Path(NODE_HOME) / CONFIG) if self._subject.image else None
+        mounts = {self._name(f"data{node}"): NODE_DATA, self._name(f"home{node}"): NODE_HOME}
+        with engine_errors(f"node {node}"):
+            for volume in mounts:
+                self._client.volumes.create(volume, labels=self._labels())
+            container = self._create_container(
+                f"node{node}", self._image, command, lambda subnet: subnet.node(node), NODE_MEMORY, mounts
+            )
+            self._containers[node] = container
+            container.put_archive(NODE_HOME, self._configuration(node))
+
+    def _create_container(
+        self,
+        name: str,
+        image: str,
+        command: list[str] | None,
+        address: Callable[[Subnet], str],
+        memory: str,
+        mounts: dict[str, str] | None = None,
+    ) -> Any:
+        """Nothing in it is privileged, and everything has a limit."""
+        api = self._client.api
+        endpoint = api.create_endpoint_config(ipv4_address=address(self._subnets["mesh"]))
+        host = api.create_host_config(
+            binds={volume: {"bind": place, "mode": "rw"} for volume, place in (mounts or {}).items()},
+            mem_limit=memory,
+            memswap_limit=memory,
+            nano_cpus=ONE_CORE,
+            pids_limit=PIDS_MAX,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            tmpfs={"/tmp": "size=16m"},
+            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "20m", "max-file": "1"}),
+        )
+        made = api.create_container(
+            image,
+            command=command,
+            name=self._name(name),
+            labels={**self._labels(), "knhk.part": name},
+            host_config=host,
+            networking_config=api.create_networking_config({self._name("mesh"): endpoint}),
+        )
+        control = address(self._subnets["control"])
+        api.connect_container_to_network(made["Id"], self._name("control"), ipv4_address=control)
+        return self._client.containers.get(made["Id"])
+
+    def _configuration(self, node: int) -> bytes:
+        """The node's files as a tar archive, owned by who runs in the container."""
+        mesh = self._subnets["mesh"]
+        peers = [peer for peer in range(self._cluster.nodes) if peer != node]
+        relayed = self._cluster.wiring == "relayed"
+        addresses = {
+            peer: f"{mesh.relay}:{proxy_port(node, peer)}" if relayed else f"{mesh.node(peer)}:{MESH_PORT}"
+            for peer in peers
+        }
+        archive = io.BytesIO()
+        with tempfile.TemporaryDirectory() as directory, tarfile.open(fileobj=archive, mode="w") as tar:
+            write_configuration(
+                Path(directory),
+                self._cluster,
+                node,
+                self._nodes,
+                network=self._run,
+                listen=f"{mesh.node(node)}:{MESH_PORT}",
+                control=f"0.0.0.0:{CONTROL_PORT}",
+                peer_addresses=addresses,
+                data=NODE_DATA,
+            )
+            for path in sorted(Path(directory).iterdir()):
+                tar.add(path, arcname=path.name, filter=_owned_by_the_node)
+        return archive.getvalue()
+
+    def _start(self, node: int) -> None:
+        self._killed.discard(node)
+        self._died.pop(node, None)
+        with engine_errors(f"node {node}"):
+            self._containers[node].start()
+
+    async def _all(self, what: Callable[[int], Any]) -> None:
+        results = await asyncio.gather(*map(what, range(self._cluster.nodes)), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _ready(self, node: int) -> None:
+        until = time.monotonic() + READY_SECONDS
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2.0)) as session:
+            while not await answers(session, *self.control(node)):
+                died = self._died.get(node)
+                if died is not None or time.monotonic() > until:
+                    said = await asyncio.to_thread(last_words, self._containers[node])
+                    raise HostError(f"node {node} {died or 'does not answer'} while starting: {said}")
+                await asyncio.sleep(READY_EVERY_S)
+
+    def _listen(self) -> None:
+        """Hear of containers that end, from the engine itself: asking for each of them all the time would cost."""
+        filters = {"label": f"{RUN}={self._run}", "type": "container", "event": "die"}
+        with engine_errors("docker events"):
+            self._events = self._client.events(decode=True, filters=filters)
+        threading.Thread(target=self._hear, args=(self._events,), name="docker-events", daemon=True).start()
+
+    def _hear(self, events: Any) -> None:
+        with suppress(Exception):  # the stream is closed under it when the run ends
+            for event in events:
+                told = event["Actor"]["Attributes"]
+                part = told.get("knhk.part", "")
+                if part.startswith("node"):
+                    self._died[int(part.removeprefix("node"))] = f"ended (exit {told.get('exitCode')})"
+
+    def ended(self, node: int) -> str | None:
+        """Why it ended by itself."""
+        if node in self._killed or node not in self._died:
+            return None
+        return f"{self._died[node]}: {last_words(self._containers[node])}"
+
+    async def kill(self, node: int, *, wipe: bool) -> None:
+        """SIGKILL; with `wipe` container and volume go, and are made anew by `restart`."""
+        self._killed.add(node)
+        await asyncio.to_thread(self._kill, node, wipe)
+
+    def _kill(self, node: int, wipe: bool) -> None:
+        container = self._containers[node]
+        with engine_errors(f"node {node}"):
+            container.reload()
+            if container.status == "paused":
+                container.unpause()  # the freezer would hold a killed process, too
+            container.kill()
+            container.wait(timeout=STOP_SECONDS)
+            if wipe:
+                container.remove(force=True)
+                self._client.volumes.get(self._name(f"data{node}")).remove(force=True)
+                self._wiped.add(node)
+
+    async def restart(self, node: int) -> None:
+        """The same container again, or a new one on an empty volume."""
+        if node in self._wiped:
+            await asyncio.to_thread(self._create, node)
+            self._wiped.discard(node)
+        await asyncio.to_thread(self._start, node)
+        await self._ready(node)
+
+    async def pause(self, node: int) -> None:
+        """The freezer."""
+        await asyncio.to_thread(self._freeze, node, True)
+
+    async def resume(self, node: int) -> None:
+        """Out of the freezer."""
+        await asyncio.to_thread(self._freeze, node, False)
+
+    def _freeze(self, node: int, frozen: bool) -> None:
+        container = self._containers[node]
+        with engine_errors(f"node {node}"):
+            container.pause() if frozen else container.unpause()
+        if self.paused(node) != frozen:
+            raise HostError(f"node {node} does not {'stand still' if frozen else 'go on'}")
+
+    def paused(self, node: int) -> bool:
+        """As the engine has it."""
+        with engine_errors(f"node {node}"):
+            self._containers[node].reload()
+        return bool(self._containers[node].status == "paused")
+
+    def failpoint(self, node: int) -> str | None:
+        """A container has none."""
+        return None
+
+    async def disconnect(self, node: int) -> None:
+        """Take the node out of the mesh's network."""
+        await asyncio.to_thread(self._set_connected, node, False)
+
+    async def reconnect(self, node: int) -> None:
+        """Put it back, where it was."""
+        await asyncio.to_thread(self._set_connected, node, True)
+
+    def _set_connected(self, node: int, connected: bool) -> None:
+        container, name = self._containers[node], self._name("mesh")
+        with engine_errors(f"node {node}"):
+            network = self._client.networks.get(name)
+            if connected:
+                network.connect(container, ipv4_address=self._subnets["mesh"].node(node))
+            else:
+                network.disconnect(container, force=True)
+        if self._is_connected(node) != connected:
+            raise HostError(f"node {node} is {'not in' if connected else 'still in'} the mesh's network")
+
+    async def is_connected(self, node: int) -> bool:
+        """Whether the node is in the mesh's network."""
+        return await asyncio.to_thread(self._is_connected, node)
+
+    def _is_connected(self, node: int) -> bool:
+        with engine_errors(f"node {node}"):
+            self._containers[node].reload()
+        return self._name("mesh") in self._containers[node].attrs["NetworkSettings"]["Networks"]
+
+    async def drop(self, node: int, peers: list[int], fault: str) -> None:
+        """Rules in the node's network namespace."""
+        assert self._filter is not None
+        await asyncio.to_thread(self._filter.drop, self._containers[node], peers, fault)
+
+    async def allow(self, node: int, peers: list[int], fault: str) -> int:
+        """The rules' counts, and then none."""
+        assert self._filter is not None
+        dropped = await asyncio.to_thread(self._filter.dropped, self._containers[node], fault)
+        await asyncio.to_thread(self._filter.allow, self._containers[node], peers, fault)
+        return dropped
+
+    async def stop(self, artifacts: Path | None) -> None:
+        """Keep what the nodes leave, end everything, remove everything that carries this run's label."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        try:
+            if artifacts is not None:
+                await self._gather(lambda node: self._keep(node, artifacts))
+            await self._gather(self._end)
+        finally:
+            if self._events is not None:
+                self._events.close()
+            await asyncio.to_thread(self._remove_all, client)
+
+    async def _gather(self, what: Callable[[int], None]) -> None:
+        """On all nodes at once; what goes wrong with one must not keep the rest from being ended."""
+        await asyncio.gather(*(asyncio.to_thread(what, node) for node in self._containers), return_exceptions=True)
+
+    def _end(self, node: int) -> None:
+        container = self._containers[node]
+        container.reload()
+        if container.status == "paused":
+            container.unpause()
+        container.stop(timeout=STOP_SECONDS)
+
+    def _remove_all(self, client: Any) -> None:
+        with suppress(DockerException):
+            list(remove_owned(client, RUN, lambda run: run == self._run))
+        client.close()
+
+    def _keep(self, node: int, artifacts: Path) -> None:
+        """Log and data, but no keys and tokens."""
+        kept, container = node_directory(artifacts, node), self._containers[node]
+        with suppress(DockerException):
+            (kept / "node.log").write_bytes(container.logs(tail=100_000)[-LOG_BYTES_MAX:])
+        with suppress(DockerException, tarfile.TarError, OSError):
+            chunks, _ = container.get_archive(NODE_DATA)
+            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+                tar.extractall(kept, filter="data")
+
+
+def missing_here(plan: Plan, subject: Subject) -> list[str]:
+    """What this machine lacks for the plan, with how to get it."""
+    problem = problem_here((subject.image or NODE_IMAGE, RELAY_IMAGE))
+    return [f"containers ({problem})"] if problem is not None else []
+
+
+def last_words(container: Any) -> str:
+    """The last line of a container's log."""
+    try:
+        lines = container.logs(tail=20).decode(errors="replace").strip().splitlines()
+    except (DockerException, OSError):
+        lines = []
+    return str(lines[-1].strip()) if lines else "it said nothing"
+
+
+def _owned_by_the_node(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = USER_ID
+    entry.uname = entry.gname = ""
+    return entry
