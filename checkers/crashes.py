@@ -1,8 +1,9 @@
-"""Crashes: no node ended by itself.
+"""Crashes: no node ended by itself, and all ended well when they were asked to.
 
 Decides whether a node died other than by a fault of the harness: the backend says so by a node's event "crashed", with
-what the process left behind.  A kill that the plan asked for is no crash.  Complexity: O(1) an event.  Cannot see: a
-node that hangs (see `availability`), or one that is restarted by a supervisor before the backend looks.
+what the process left behind; and whether, asked to end after the run, it did so with success and in time ("bad-exit").
+A kill that the plan asked for is no crash.  Complexity: O(1) an event.  Cannot see: a node that hangs (see
+`availability`), or one that is restarted by a supervisor before the backend looks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from checkers.history import Event, Header, NodeEvent
 from checkers.verdict import Anomaly, CheckResult, result
 
 NAME = "crashes"
+ENDS = {"crashed": ("node-crashed", "crashed"), "bad-exit": ("bad-exit", "did not end well when it was asked to")}
 
 
 class Crashes:
@@ -26,10 +28,11 @@ class Crashes:
         if type(event) is not NodeEvent:
             return None
         self._starts += event.name == "started"
-        if event.name != "crashed" or event.node in self._byzantine:
+        if event.name not in ENDS or event.node in self._byzantine:
             return None
-        said = f"node {event.node} crashed: {event.data.get('error', 'no reason was left')}"
-        anomaly = Anomaly("node-crashed", said, [index], {"node": event.node})
+        name, how = ENDS[event.name]
+        said = f"node {event.node} {how}: {event.data.get('error', 'no reason was left')}"
+        anomaly = Anomaly(name, said, [index], {"node": event.node})
         self._anomalies.append(anomaly)
         return anomaly
 

@@ -247,5 +247,7 @@ class Visibility:
             self._finish(waiting)
         passed_over = [f"{count} reads {why} were passed over" for why, count in self._passed_over.items() if count]
         unknown = [] if self._checked else ["no read could be held against what it claims to have seen"]
+        if 0 < self._checked < self._passed_over["of unknown commits"]:
+            unknown.append("of most reads, what they claim to have seen was never told")
         figures = {"reads_checked": self._checked, "commits": len(self._commits)}
         return result(NAME, self._anomalies, unknown=unknown, notes=passed_over, figures=figures)

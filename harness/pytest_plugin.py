@@ -108,7 +108,8 @@ class CampaignItem(pytest.Item):
             raise CampaignFailed("\n".join(result.lines()))
 
     def _replay(self, path: Path) -> None:
-        from harness.execution import execute
+        from harness.commands import where_to
+        from harness.execution import execute, lacking
         from harness.plan import read_plan
         from harness.render import outcome_line, verdict_lines
         from harness.store import PLAN, find
@@ -116,7 +117,13 @@ class CampaignItem(pytest.Item):
         plan = read_plan(find(path, PLAN))
         if plan.campaign != self.path.stem or self._transport not in (None, plan.cluster.transport):
             pytest.skip(f"--knhk-replay: the plan is of {plan.campaign}")
-        outcome = execute(plan, backend=self.config.getoption("--knhk-backend"))
+        option = self.config.getoption
+        subject = option("--knhk-subject")
+        where = where_to(option("--knhk-backend"), Path(subject) if subject else None, self._transport)
+        needed, _ = lacking(plan, where.backend, where.subject)
+        if needed:
+            pytest.skip(f"the {where.backend} backend cannot: {', '.join(needed)}")
+        outcome = execute(plan, backend=where.backend, subject=where.subject)
         if not outcome.as_expected:
             raise CampaignFailed("\n".join([outcome_line(outcome), *verdict_lines(outcome.verdict)]))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import secrets
 import sys
@@ -105,6 +106,7 @@ def _keygen(path: Path) -> str:
 
 def _init(options: argparse.Namespace) -> str:
     directory: Path = options.directory
+    _check_init(options)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -113,12 +115,23 @@ def _init(options: argparse.Namespace) -> str:
     _write_secret(directory / "node.token", secrets.token_urlsafe(32) + "\n")
     _write_secret(
         directory / "node.toml",
-        f'network = "{options.network}"\nagent = "{agent}"\nkey = "node.key"\ntoken = "node.token"\ndata = "data"\n'
+        f'network = {json.dumps(options.network)}\nagent = "{agent}"\n'
+        'key = "node.key"\ntoken = "node.token"\ndata = "data"\n'
         f'transport = "{options.transport}"\nlisten = "{options.listen}"\ncontrol = "{options.control}"\nfaulty = 0\n'
         '\n# One table for every other member:\n# [[peers]]\n# agent = "<64 hexadecimal digits>"\n'
         '# address = "host:port"\n',
     )
     return agent
+
+
+def _check_init(options: argparse.Namespace) -> None:
+    """What would make a file that `run` refuses is refused here."""
+    if not 0 < len(options.network) <= 128 or not options.network.isprintable():
+        raise ConfigError("--network: has 1 to 128 printable characters")
+    for name in ("listen", "control"):
+        host, _, port = getattr(options, name).rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535 or not host.isprintable() or '"' in host:
+            raise ConfigError(f"--{name}: {getattr(options, name)} is not host:port")
 
 
 def _write_secret(path: Path, text: str) -> None:

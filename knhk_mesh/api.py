@@ -204,8 +204,8 @@ async def get_events(request: web.Request) -> web.Response:
         after = int(request.query.get("after", "0"))
     except ValueError:
         after = -1
-    if after < 0:
-        return refuse(400, "after: is not a whole number of 0 or more")
+    if not 0 <= after < 1 << 63:
+        return refuse(400, "after: is not a whole number from 0 on")
     events, lost = request.app[SERVER].events.after(after, EVENTS_AT_ONCE)
     return answer({"events": events, "next": events[-1].number if events else after + lost, "lost": lost})
 

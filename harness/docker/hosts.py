@@ -380,30 +380,37 @@ class DockerHosts(Hosts):
         await asyncio.to_thread(self._filter.allow, self._containers[node], peers, fault)
         return dropped
 
-    async def stop(self, artifacts: Path | None) -> None:
-        """Keep what the nodes leave, end everything, remove everything that carries this run's label."""
+    async def stop(self, artifacts: Path | None) -> dict[int, str]:
+        """End everything, keep what the nodes leave, remove everything that carries this run's label."""
         client, self._client = self._client, None
+        bad: dict[int, str] = {}
         if client is None:
-            return
+            return bad
         try:
+            await self._gather(lambda node: self._end(node, bad))
             if artifacts is not None:
                 await self._gather(lambda node: self._keep(node, artifacts))
-            await self._gather(self._end)
         finally:
             if self._events is not None:
                 self._events.close()
             await asyncio.to_thread(self._remove_all, client)
+        return bad
 
     async def _gather(self, what: Callable[[int], None]) -> None:
         """On all nodes at once; what goes wrong with one must not keep the rest from being ended."""
         await asyncio.gather(*(asyncio.to_thread(what, node) for node in self._containers), return_exceptions=True)
 
-    def _end(self, node: int) -> None:
+    def _end(self, node: int, bad: dict[int, str]) -> None:
         container = self._containers[node]
         container.reload()
         if container.status == "paused":
             container.unpause()
+        elif container.status != "running":
+            return
         container.stop(timeout=STOP_SECONDS)
+        code = container.wait(timeout=STOP_SECONDS)["StatusCode"]
+        if code != 0:
+            bad[node] = f"exit {code} after SIGTERM: {last_words(container)}"
 
     def _remove_all(self, client: Any) -> None:
         with suppress(DockerException):

@@ -236,10 +236,16 @@ class LocalHosts(Hosts):
             return None
         return reached
 
-    async def stop(self, artifacts: Path | None) -> None:
+    async def stop(self, artifacts: Path | None) -> dict[int, str]:
         """End the nodes as an operator would, then the relay; keep what they leave; remove the directory."""
-        await asyncio.gather(*(asyncio.to_thread(one.terminate, STOP_SECONDS) for one in self._processes.values()))
+        running = {node: one for node, one in self._processes.items() if one.exit_code() is None}
         self._processes.clear()
+        codes = await asyncio.gather(*(asyncio.to_thread(one.terminate, STOP_SECONDS) for one in running.values()))
+        bad = {
+            node: f"exit {code} after SIGTERM: {running[node].last_words()}"
+            for node, code in zip(running, codes, strict=True)
+            if code != 0
+        }
         if self._relay_process is not None:
             await asyncio.to_thread(self._relay_process.terminate, STOP_SECONDS)
             self._relay_process = None
@@ -250,6 +256,7 @@ class LocalHosts(Hosts):
                     await asyncio.to_thread(self._keep, directory, artifacts)
             finally:
                 await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        return bad
 
     def _keep(self, directory: Path, artifacts: Path) -> None:
         """Logs and databases, but no keys and tokens."""

@@ -43,6 +43,7 @@ class ToldEvents(msgspec.Struct, frozen=True):
 
     events: list[ToldEvent]
     next: Annotated[int, msgspec.Meta(ge=0)]
+    lost: int = 0
 
 
 class RealBackend:
@@ -182,13 +183,17 @@ class RealBackend:
             raise KeyboardInterrupt
 
     def _serve_until(self, task: asyncio.Task[None]) -> None:
-        task.add_done_callback(lambda _: self._loop.stop())
+        task.add_done_callback(self._stop_loop)
         self._loop.run_forever()
         if not task.done():
+            task.remove_done_callback(self._stop_loop)
             task.cancel()
             self._loop.run_until_complete(asyncio.wait([task]))
             self._check()
         task.result()
+
+    def _stop_loop(self, _: asyncio.Task[None]) -> None:
+        self._loop.stop()
 
     def _interrupt(self) -> None:
         """SIGINT or SIGTERM; a second one does not keep what was started from being ended."""
@@ -219,7 +224,8 @@ class RealBackend:
             if self._control is not None:
                 await self._control.close()
         finally:
-            await self._hosts.stop(self._artifacts)
+            for node, how in sorted((await self._hosts.stop(self._artifacts)).items()):
+                self._tell(node, "bad-exit", {"error": how})
             await self._loop.shutdown_default_executor()
 
     def trace_hash(self) -> None:
@@ -281,6 +287,8 @@ class RealBackend:
                 self._breaks_contract(node, f"/events: {error}")
                 return
             self._heard[node] = events.next
+            if events.lost:
+                self._tell(node, "events-lost", {"count": events.lost})
             for event in events.events:
                 if event.name != "started":  # the harness knows better when that was
                     self._observer(node, event.name, event.monotonic, event.wall, event.data)

@@ -115,10 +115,12 @@ def _answer(ask: Ask, told: Any) -> Answer:
             return Answer("ok", value={name: told[name] for name in wanted if name in told})
         if ask.action == "read":
             value = told["value"]
-            if not isinstance(value, int if ask.type == "pncounter" else list):
-                raise TypeError(f"a value of a {ask.type} is not {type(value).__name__}")
-            return Answer("ok", value=value, visible=told.get("visible"))
+            shape = int if ask.type == "pncounter" else list
+            elements = value if isinstance(value, list) else []
+            if type(value) is not shape or any(type(one) not in (int, str) for one in elements):
+                raise TypeError(f"a value of a {ask.type} is not {str(value)[:80]}")
+            return Answer("ok", value=value, visible=msgspec.convert(told.get("visible"), list[str] | None))
         resolved = told.get("resolved") or [None]
-        return Answer("ok", value=resolved[0] or None, commit=told.get("commit"))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        return Answer("ok", value=resolved[0] or None, commit=msgspec.convert(told.get("commit"), str | None))
+    except (KeyError, TypeError, AttributeError, IndexError, msgspec.ValidationError) as error:
         return Answer("info", error=f"an answer that breaks the contract: {type(error).__name__} {error}")

@@ -80,8 +80,12 @@ class Hosts(Protocol):
         """Take the rules off, see that they are gone, and return how many packets they have dropped."""
         raise HostError(NO_NETWORK)
 
-    async def stop(self, artifacts: Path | None) -> None:
-        """End everything and leave nothing behind; first put logs and databases into `artifacts`.  May be repeated."""
+    async def stop(self, artifacts: Path | None) -> dict[int, str]:
+        """End everything and leave nothing behind, with logs and databases in `artifacts`.  May be repeated.
+
+        Returns, for each node that ran and did not end as the contract has it, how it ended.
+        """
+        ...
 
 
 def proxy_name(source: int, target: int) -> str:

@@ -81,7 +81,10 @@ class ObservedProof:
     async def evidence(self) -> Evidence:
         """`bites`: the number of links on which it shows."""
         now = await self._links()
-        shown = sum(self._shows(self._before[link], now[link]) for link in self._fault.links if link in now)
+        # A peer that does not answer its own clients is silent for a reason of its own, and proves nothing.
+        targets = sorted({target for _, target in self._fault.links})
+        told = dict(zip(targets, await asyncio.gather(*map(self._peers, targets)), strict=True))
+        shown = sum(bool(told[link[1]]) and self._shows(self._before[link], now[link]) for link in self._fault.links)
         return {"bites": shown, "links": len(self._fault.links)}
 
     async def _links(self) -> dict[tuple[int, int], dict[str, Any]]:

@@ -85,6 +85,38 @@ def test_a_harness_that_is_asked_to_end_ends_everything(running: subprocess.Pope
     assert "Traceback" not in running.stdout.read()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_harness_that_is_interrupted_while_nodes_start_ends_everything(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    (tmp_path / "short.toml").write_text(CAMPAIGN.format(seconds=60))
+    (tmp_path / "s.toml").write_text(
+        f'name = "hangs"\ncommand = ["{sys.executable}", "-c", "import time; time.sleep(99)", "{{config}}"]\n'
+    )
+    options = ["--backend", "local", "--subject", str(tmp_path / "s.toml"), "--store", str(tmp_path / "store")]
+    harness = subprocess.Popen(
+        [sys.executable, "-m", "harness", "run", str(tmp_path / "short.toml"), *options],
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        until = time.monotonic() + 30
+        while len(processes_of(harness.pid)) < 4:
+            assert harness.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        harness.send_signal(number)
+        said, _ = harness.communicate(timeout=30)
+        assert harness.returncode == 130 and "Traceback" not in said, said
+        assert processes_of(harness.pid) == [] and directories_of(harness.pid) == []
+    finally:
+        harness.kill()
+        harness.wait()
+        remove_leftovers()
+
+
 def test_what_a_killed_harness_left_is_found_and_removed_and_nothing_else(running: subprocess.Popen) -> None:
     bystander = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, OWNER: owner_mark()}

@@ -50,3 +50,9 @@ def test_a_byzantine_node_may_end_as_it_likes():
 
 def test_a_run_in_which_no_node_was_seen_is_unknown():
     assert judged()[0].validity == "unknown"
+
+
+def test_a_node_that_did_not_end_as_asked_is_found():
+    found, _ = judged(*STARTED, event(1, "bad-exit", error="exit -9 after SIGTERM: it said nothing"))
+    (anomaly,) = found.anomalies
+    assert found.validity == "invalid" and anomaly.name == "bad-exit" and "exit -9" in anomaly.message

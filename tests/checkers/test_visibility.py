@@ -113,7 +113,10 @@ WRONG = {
     "a node that goes backwards": (log().read(0, "g", [1, 2], "b", "c").read(0, "g", [1], "a"), "went-backwards"),
     "a branch that is forgotten": (log().read(0, "g", [1, 2], "b", "c").read(0, "g", [1], "b"), "went-backwards"),
     "a write that its own node does not see": (log().wrote(0, "a").read(0, "g", []), "own-write-unseen"),
-    "an element lost in a read that was told before its commit": (Log().read(0, "g", [], "f").commit(*F), "wrong-value"),
+    "an element lost in a read that was told before its commit": (
+        Log().read(0, "g", [], "f").commit(*F),
+        "wrong-value",
+    ),
     "a node that goes backwards in reads that had to wait": (
         Log().read(0, "g", [1], "f").read(0, "g", []).commit(*F),
         "went-backwards",
@@ -147,3 +150,11 @@ def test_without_evidence_it_is_unknown(events):
 def test_what_was_passed_over_is_said():
     found = log().read(0, "g", [1], "a").read(0, "g", [1], "stranger").judge()
     assert found.validity == "valid" and found.notes == ["1 reads of unknown commits were passed over"]
+
+
+def test_a_sliver_of_evidence_is_unknown():
+    few = log().read(0, "g", [1], "a")
+    for _ in range(2):
+        few.read(0, "g", [1], "stranger")
+    found = few.judge()
+    assert found.validity == "unknown" and found.figures["reads_checked"] == 1
