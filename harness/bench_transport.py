@@ -12,8 +12,8 @@ import socket
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 ENDS = "knhk_mesh.transport.bench_ends"
 KINDS = {
@@ -50,20 +50,14 @@ def run(kind: str, seconds: float = SECONDS) -> list[tuple[float, float]]:
     return [(one["frames"] / one["seconds"], one["processor_seconds"] / one["frames"] * 1e6) for one in told]
 
 
-class _end:  # noqa: N801
+@contextmanager
+def _end(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
     """A process that is gone when the block ends."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self) -> subprocess.Popen[str]:
-        return self._process
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _free_ports(kind: socket.SocketKind) -> list[int]:

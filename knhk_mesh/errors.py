@@ -5,6 +5,7 @@
     ├── BadFrame          bytes from a peer that are no frame, or not one for us
     ├── BadCommit         a commit that no node may ever take in
     ├── StorageError      a journal that cannot be opened, read or written (storage)
+    ├── TransportError    an address that cannot be had (transport)
     ├── PeerRejected      a peer that cannot be registered (peer_registry)
     └── UnknownPeer       an agent id that was never registered (peer_registry)
 

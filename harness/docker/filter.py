@@ -1,7 +1,7 @@
 """Cuts by the packet filters of the nodes themselves, a second way beside the relay and independent of it.
 
 A rule on INPUT drops what comes from a peer; one on OUTPUT would make the sender's own calls fail.  The rules are set
-by a short-lived container that joins the node's network namespace with NET_ADMIN: the node itself gets no capability.
+by a container beside it that shares its network namespace and has NET_ADMIN: the node itself gets no capability.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class PacketFilter:
         self._client = client
         self._mesh = mesh
         self._labels = labels
+        self._companions: dict[str, tuple[str, Any]] = {}  # node's container -> (since when it runs, its companion)
 
     def drop(self, container: Any, peers: list[int], fault: str) -> None:
         """Drop what comes from `peers`, and see that each rule is there."""
@@ -49,21 +50,38 @@ class PacketFilter:
 
     def _run(self, container: Any, script: str) -> str:
         with engine_errors(f"packet filter of {container.name}"):
-            told = self._client.containers.run(
-                RELAY_IMAGE,
-                ["sh", "-c", script],
-                network_mode=f"container:{container.id}",
-                user="0",
-                cap_drop=["ALL"],
-                cap_add=["NET_ADMIN"],
-                read_only=True,
-                tmpfs={"/run": "size=1m"},
-                mem_limit="64m",
-                pids_limit=32,
-                labels=self._labels,
-                remove=True,
-            )
-        return str(told.decode(errors="replace"))
+            code, told = self._companion(container).exec_run(["sh", "-c", script])
+        said = str(told.decode(errors="replace")).strip()
+        if code != 0:
+            raise HostError(f"packet filter of {container.name}: exit {code}: {said[-300:]}")
+        return said
+
+    def _companion(self, container: Any) -> Any:
+        """The container beside a node that may touch its packet filter; it is there from the first cut on."""
+        started = str(container.attrs["State"]["StartedAt"])
+        known = self._companions.get(container.id)
+        if known is not None and known[0] == started:
+            return known[1]
+        if known is not None:
+            known[1].remove(force=True)  # the namespace that it joined went with the node's former life
+        made = self._client.containers.run(
+            RELAY_IMAGE,
+            ["sleep", "infinity"],
+            network_mode=f"container:{container.id}",
+            user="0",
+            cap_drop=["ALL"],
+            cap_add=["NET_ADMIN"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            tmpfs={"/run": "size=1m"},
+            mem_limit="64m",
+            pids_limit=32,
+            labels=self._labels,
+            init=True,
+            detach=True,
+        )
+        self._companions[container.id] = (started, made)
+        return made
 
 
 def _mark(fault: str) -> str:

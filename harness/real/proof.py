@@ -8,6 +8,7 @@ or does not show, is not counted.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from harness.real.links import toxic_name, toxics_of
 EFFECTS = "relay_udp_effects_total"
 SILENT_NS_MIN = 500_000_000
 """An echo that has been missing for less may just be between two pings."""
+SETTLE_SECONDS = 1.0
 SHARE_SEEN = 0.5
 """A round trip must have grown by at least this share of the latency that was put on it."""
 
@@ -75,8 +77,13 @@ class ObservedProof:
         self._before: dict[tuple[int, int], dict[str, Any]] = {}
 
     async def begin(self) -> None:
-        """How every link stands without the fault."""
-        self._before = await self._links()
+        """How every link stands without the fault; those that are just being dialled are waited for a little."""
+        until = time.monotonic() + SETTLE_SECONDS
+        while True:
+            self._before = await self._links()
+            if all(link.get("connected") for link in self._before.values()) or time.monotonic() > until:
+                return
+            await asyncio.sleep(0.05)
 
     async def evidence(self) -> Evidence:
         """`bites`: the number of links on which it shows."""

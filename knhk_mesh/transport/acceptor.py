@@ -55,7 +55,9 @@ class Accepted:
             acceptor.refuse(self, channel.failed)
 
     def closed(self, reason: str) -> None:
-        """It has ended; whoever dialled it counts why."""
+        """It has ended; that the other end has closed it is no news."""
+        if reason != "closed":
+            self._acceptor.count(reason)
         self._acceptor.forget(self)
 
 
@@ -118,9 +120,13 @@ class Acceptor:
 
     def refuse(self, accepted: Accepted, reason: str) -> None:
         """Close a connection that broke the protocol, is nobody's or has ended unnoticed."""
-        self._counters[reason] += 1
+        self.count(reason)
         self.forget(accepted)
         accepted.connection.close()
+
+    def count(self, reason: str) -> None:
+        """One more of these."""
+        self._counters[reason] += 1
 
     def forget(self, accepted: Accepted) -> None:
         """It is gone."""

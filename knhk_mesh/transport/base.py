@@ -19,6 +19,8 @@ from knhk_mesh.transport.dialler import Dialler
 
 TICK_S = 0.025
 DRAIN_STEP_S = 0.005
+STARVED_NS = 100_000_000
+"""A tick that comes so long after the one before says that this process gets too little of a core."""
 
 
 class BaseTransport(ABC):
@@ -71,6 +73,7 @@ class BaseTransport(ABC):
         self._unflushed: dict[Dialler, None] = {}
         self._ticker: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ticked_at = 0
 
     @property
     @abstractmethod
@@ -108,9 +111,11 @@ class BaseTransport(ABC):
         assert self._loop is not None
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         now = time.monotonic_ns()
+        starved = now - self._ticked_at > STARVED_NS
+        self._ticked_at = now
         self._acceptor.tick(now)
         for dialler in self._diallers.values():
-            dialler.tick(now)
+            dialler.tick(now, starved=starved)
 
     def send_message(self, peer: AgentId, frame: bytes) -> bool:
         """Queue `frame` for `peer`; False if it was dropped."""

@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -38,6 +39,7 @@ class Count:
 
     def __init__(self) -> None:
         self.frames = 0
+        self.counted: Mapping[str, int] = {}
         self._rest = b""
 
     def add(self, _: AgentId, frame: bytes) -> None:
@@ -74,6 +76,7 @@ async def ours(kind: str, end: int, ports: tuple[int, int], count: Count) -> Asy
         config=TransportConfig(queue_bytes_max=UNSENT_BYTES_MAX),
     )
     transport.receive_messages(count.add)
+    count.counted = transport.counters
     await transport.start()
 
     def send() -> bool:
@@ -144,7 +147,7 @@ async def bare_tcp(_: str, end: int, ports: tuple[int, int], count: Count) -> As
         writer = dialled[1]
 
         def send() -> bool:
-            if writer.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+            if writer.is_closing() or writer.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
                 return False
             for _ in range(BATCH):
                 writer.write(FRAMED)
@@ -177,6 +180,7 @@ async def run(kind: str, end: int, ports: tuple[int, int], seconds: float) -> di
                 "frames": count.frames - frames,
                 "seconds": took,
                 "processor_seconds": time.process_time() - processor,
+                "counted": dict(count.counted),
             }
             await asyncio.sleep(WARM_UP_S / 2)  # the other end may be measuring still
             return told
@@ -197,6 +201,7 @@ def main() -> int:
     parser.add_argument("ports", type=int, nargs=2, metavar="PORT")
     parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns at length that the other end has finished first
     told = asyncio.run(run(options.kind, options.end, (options.ports[0], options.ports[1]), options.seconds))
     print(json.dumps(told))
     return 0

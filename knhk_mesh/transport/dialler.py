@@ -84,8 +84,12 @@ class Dialler:
         self._sent = 0
         self._dropped = 0
 
-    def tick(self, now: int) -> None:
-        """What time brings: pings, silence, attempts that took too long, new ones."""
+    def tick(self, now: int, *, starved: bool = False) -> None:
+        """What time brings: pings, silence, attempts that took too long, new ones.
+
+        A node that is `starved` of its core waits for the attempts it has made: handshakes cost, and more of them
+        would only make all of them slower.
+        """
         current = self._current
         if current is not None:
             heard_at = current.channel.heard_at
@@ -97,6 +101,8 @@ class Dialler:
             return
         for attempt in [one for one in self._attempts if now - one.begun >= self._config.attempt_life_ns]:
             self._give_up(attempt, "attempt-timeout")
+        if starved and self._attempts:
+            return
         if self._next_attempt is None or now >= self._next_attempt:
             self._begin(now)
 
@@ -136,8 +142,12 @@ class Dialler:
     def lost(self, attempt: Attempt, reason: str) -> None:
         """`attempt` is over.  A connection that lasted is dialled again at once, one that did not in its turn."""
         self._counters[reason] += 1
+        lasted = time.monotonic_ns() - self._config.backoff_max_ns
         if attempt is not self._current:
             self._attempts.remove(attempt)
+            if reason != "attempt-timeout" and attempt.begun <= lasted:
+                # It hung, and now somebody has ended it: so a relay does when its link is mended.
+                self._next_attempt = None
             return
         channel = attempt.channel
         self._current = None
@@ -145,7 +155,7 @@ class Dialler:
         self._dropped += channel.queued
         if channel.queued:
             self._counters["dropped-disconnected"] += channel.queued
-        if time.monotonic_ns() - self._connected_at >= self._config.backoff_max_ns:
+        if self._connected_at <= lasted:
             self._backoff = self._config.backoff_min_ns
             self._next_attempt = None
 

@@ -1,4 +1,4 @@
-"""Frames over QUIC, by aioquic's sans-IO connection on sockets of our own (`datagrams`).
+"""Frames over QUIC, by aioquic's sans-IO connection (`quic_end`) on sockets of our own (`datagrams`).
 
 aioquic's asyncio classes take one datagram a turn of the loop.  Here a socket is drained of up to DRAIN_MAX datagrams
 before what they lead to is sent, and what they bring is handed on in one piece.  What is sent goes on one
@@ -10,10 +10,8 @@ Not for uvloop: its clock has steps of a millisecond, and aioquic's timers then 
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
@@ -22,11 +20,9 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import (
     ConnectionIdIssued,
     ConnectionIdRetired,
-    ConnectionTerminated,
     HandshakeCompleted,
     ProtocolNegotiated,
     QuicEvent,
-    StreamDataReceived,
 )
 from aioquic.quic.packet import QuicPacketType, QuicProtocolVersion, pull_quic_header
 
@@ -37,9 +33,7 @@ from knhk_mesh.transport.base import BaseTransport
 from knhk_mesh.transport.carrier import Connection, Handler, join_address, split_address
 from knhk_mesh.transport.certificate import is_certificate_of, make_certificate
 from knhk_mesh.transport.datagrams import Address, DatagramSocket, resolve
-
-# aioquic logs what other ends do wrong; unless somebody asks for that, it would go to standard error without limit.
-logging.getLogger("quic").addHandler(logging.NullHandler())
+from knhk_mesh.transport.quic_end import QuicEnd
 
 ALPN = "knhk"
 IDLE_S = 10.0
@@ -102,157 +96,6 @@ def _limits(config: TransportConfig) -> dict[str, Any]:
     }
 
 
-class _End:
-    """One end of one QUIC connection: a `Connection` that has a timer and tells its `Handler`.
-
-    `on_event` sees what concerns the end itself, and may close it.
-    """
-
-    def __init__(
-        self,
-        quic: QuicConnection,
-        *,
-        streams: tuple[int, int],
-        send: Callable[[bytes, Address], None],
-        on_event: Callable[[QuicEvent], None],
-        on_close: Callable[[], None],
-        handler: Handler,
-        counters: Counter[str],
-    ) -> None:
-        self.quic = quic
-        self.handler = handler
-        self._in_stream, self._out_stream = streams
-        self._send = send
-        self._on_event = on_event
-        self._on_close = on_close
-        self._counters = counters
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._chunks: list[bytes] = []
-        self._pumping = False
-        self._transmitting: asyncio.Handle | None = None
-        self._is_made = False
-        self._has_heard = False
-        self.is_closed = False
-
-    def take_in(self, data: bytes, address: Address, now: float) -> None:
-        """A datagram for this connection; `pump` must follow."""
-        if not self.is_closed:
-            self._has_heard = True
-            self._guarded(self.quic.receive_datagram, data, address, now)
-
-    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """What other ends send may lead aioquic into any exception: that ends this connection and no other."""
-        try:
-            return call(*arguments)
-        except Exception:
-            self.fail("broken")
-            return None
-
-    def fail(self, reason: str) -> None:
-        """End it, and tell the handler."""
-        if not self.is_closed:
-            self.close()
-            self.handler.closed(reason)
-
-    def write(self, data: bytes) -> None:
-        """Send on our stream.  What is written in one turn of the loop goes out together."""
-        if self.is_closed:
-            return
-        self.quic.send_stream_data(self._out_stream, data)
-        if not self._pumping and self._transmitting is None:
-            self._transmitting = self._loop.call_soon(self._transmit)
-
-    def close(self) -> None:
-        """Say so to the other end, once, and be done with it: who misses that notices the silence."""
-        if self.is_closed:
-            return
-        self.is_closed = True
-        if self._has_heard:  # or else there may be nobody, and the next to listen there would take it for a beginning
-            self._say_so()
-        for handle in (self._timer, self._transmitting):
-            if handle is not None:
-                handle.cancel()
-        self._on_close()
-
-    def _say_so(self) -> None:
-        try:
-            self.quic.close()
-            for data, address in self.quic.datagrams_to_send(self._loop.time()):
-                self._send(data, address)
-        except Exception:  # whatever state it is in, it ends here
-            self._counters["broken"] += 1
-
-    def pump(self) -> None:
-        """Tell what has happened, then send what is due."""
-        if self._pumping or self.is_closed:
-            return
-        self._pumping = True
-        try:
-            event = self.quic.next_event()
-            while event is not None and not self.is_closed:
-                self._handle(event)
-                event = self.quic.next_event()
-            self._hand_on()
-        finally:
-            self._pumping = False
-        self._transmit()
-
-    def _handle(self, event: QuicEvent) -> None:
-        if isinstance(event, StreamDataReceived):
-            if event.stream_id != self._in_stream:
-                self._counters["bad-stream"] += 1
-                self.fail("closed")
-                return
-            self._chunks.append(event.data)
-            if event.end_stream:
-                self._hand_on()
-                self.fail("closed")
-        elif isinstance(event, ConnectionTerminated):
-            self._hand_on()
-            self.fail("closed" if self._is_made else "handshake-failed")
-        else:
-            self._is_made = self._is_made or isinstance(event, HandshakeCompleted)
-            self._on_event(event)
-
-    def _hand_on(self) -> None:
-        if self._chunks and not self.is_closed:
-            data = b"".join(self._chunks)
-            self._chunks.clear()
-            self.handler.received(data)
-
-    def _transmit(self) -> None:
-        if self._transmitting is not None:
-            self._transmitting.cancel()
-            self._transmitting = None
-        if self.is_closed:
-            return
-        for data, address in self._guarded(self.quic.datagrams_to_send, self._loop.time()) or ():
-            self._send(data, address)
-        if not self.is_closed:
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        """A timer that is set already, for an earlier time, is left alone: when it fires, it is set again."""
-        at = self.quic.get_timer()
-        if at is None:
-            return
-        if self._timer is not None:
-            if self._timer.when() <= at:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._fire, at)
-
-    def _fire(self, at: float) -> None:
-        self._timer = None
-        due = self.quic.get_timer()
-        if due is not None and due <= max(at, self._loop.time()):
-            self._guarded(self.quic.handle_timer, max(at, self._loop.time()))
-            self.pump()
-        else:
-            self._set_timer()
-
-
 class _Listener:
     """The socket that accepts: datagrams go by the connection ids that we gave out."""
 
@@ -262,12 +105,12 @@ class _Listener:
         self._configuration = configuration
         self._acceptor = acceptor
         self._counters = counters
-        self._ends: dict[bytes, _End] = {}
+        self._ends: dict[bytes, QuicEnd] = {}
         self.socket = DatagramSocket(counters, self._readable)
         self.socket.bind(address)
 
     def _readable(self, datagrams: list[tuple[bytes, Address]]) -> None:
-        touched: dict[_End, None] = {}
+        touched: dict[QuicEnd, None] = {}
         now = asyncio.get_running_loop().time()
         for data, address in datagrams:
             end = self._end_for(data)
@@ -277,7 +120,7 @@ class _Listener:
         for end in touched:
             end.pump()
 
-    def _end_for(self, data: bytes) -> _End | None:
+    def _end_for(self, data: bytes) -> QuicEnd | None:
         """The connection that a datagram belongs to, made if it begins one; None for what is not for us."""
         try:
             header = pull_quic_header(Buffer(data=data), host_cid_length=self._configuration.connection_id_length)
@@ -296,7 +139,7 @@ class _Listener:
             return None
         return self._begin(header.destination_cid) if self._acceptor.has_room() else None
 
-    def _begin(self, chosen_id: bytes) -> _End:
+    def _begin(self, chosen_id: bytes) -> QuicEnd:
         """A connection whose dialler has chosen this id for us, until it learns the one that we choose."""
         quic = QuicConnection(configuration=self._configuration, original_destination_connection_id=chosen_id)
         own: set[bytes] = {chosen_id, quic.host_cid}
@@ -317,7 +160,7 @@ class _Listener:
             for one in own:
                 self._ends.pop(one, None)
 
-        end = _End(
+        end = QuicEnd(
             quic,
             streams=(DIALLER_STREAM, ACCEPTOR_STREAM),
             send=self.socket.send_to,
@@ -351,7 +194,7 @@ class _Dialled:
         self._counters = counters
         self._socket: DatagramSocket | None = None
         self._to: Address = ("", 0)
-        self._end: _End | None = None
+        self._end: QuicEnd | None = None
         self._is_closed = False
 
     async def begin(self, address: str, configuration: QuicConfiguration) -> None:
@@ -367,7 +210,7 @@ class _Dialled:
                 self.close()
                 self._handler.closed("unreachable")
             return
-        end = _End(
+        end = QuicEnd(
             QuicConnection(configuration=configuration),
             streams=(ACCEPTOR_STREAM, DIALLER_STREAM),
             send=self._socket.send_to_peer,

@@ -50,7 +50,7 @@ removes = 0.3
 fault = "cut"
 groups = [[0, 1], [2, 3]]
 start_s = 0.5
-duration_s = 2.0
+duration_s = 1.7
 
 [[faults]]
 fault = "cut"
