@@ -13,7 +13,7 @@ from harness.backend import Backend
 from harness.plan import Plan
 from harness.simulator.backend import SimulatorBackend
 from harness.simulator.faults import CAPABILITIES as SIMULATOR_CAPABILITIES
-from harness.subject import Subject
+from harness.subject import REFERENCE, Subject
 
 
 class BackendKind(NamedTuple):
@@ -60,14 +60,16 @@ def _docker_capabilities(plan: Plan, subject: Subject) -> tuple[str, ...]:
     from harness.docker.hosts import CAPABILITIES
     from harness.real.capabilities import capabilities
 
-    return tuple(one for one in (*capabilities(plan, subject), *CAPABILITIES) if one != "trigger")
+    own = [one for one in CAPABILITIES if one != "filter" or plan.cluster.wiring == "direct"]
+    return tuple(one for one in (*capabilities(plan, subject), *own) if one != "trigger")
 
 
 def _docker_cannot(plan: Plan, subject: Subject) -> list[str]:
     from harness.docker.hosts import missing_here
     from harness.real.capabilities import subject_lacks
 
-    return [*subject_lacks(plan, subject), *missing_here(plan, subject)]
+    no_image = [] if subject.image or subject is REFERENCE else [f"containers ({subject.name} names no image)"]
+    return [*subject_lacks(plan, subject), *missing_here(plan, subject), *no_image]
 
 
 BACKENDS = {

@@ -208,6 +208,7 @@ BENCHES: dict[str, Callable[[], list[str]]] = {
     "transport": _later("harness.bench_transport"),
     "relay": _later("harness.bench_relay"),
     "local": _later("harness.bench_local"),
+    "docker": _later("harness.bench_docker"),
 }
 """The benches by name."""
 

@@ -53,7 +53,7 @@ def _positive(text: str) -> int:
 
 def _add_where(parser: argparse.ArgumentParser, *, transport: bool = True) -> None:
     """The options that say where to run; a plan says itself over which transport."""
-    parser.add_argument("--backend", default="sim", help="sim (default) or local")
+    parser.add_argument("--backend", default="sim", help="sim (default), local or docker")
     parser.add_argument("--subject", type=Path, default=None, help="the mesh under test, a TOML file (default: ours)")
     if transport:
         parser.add_argument("--transport", choices=("quic", "tcp"), default=None, help="default: the campaign's first")
@@ -110,7 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
     mutants = subcommands.add_parser("mutants", help="run every planted bug and tell how it was caught")
     mutants.add_argument("names", nargs="*", help="only these; default: all")
     mutants.add_argument("--bugs", type=Path, default=BUGS, help="directory of planted bugs")
-    mutants.add_argument("--backend", choices=("sim", "local"), default="sim", help="local: those that show there")
+    mutants.add_argument(
+        "--backend", choices=("sim", "local", "docker"), default="sim", help="on real nodes: those that show there"
+    )
     mutants.add_argument("--seeds", type=_positive, default=None, help="at the most; default 200, on real nodes 3")
     mutants.add_argument(
         "--false-alarm-seeds", type=_positive, default=None, help="of the unchanged mesh; default 20, on real nodes 1"
@@ -128,6 +130,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     clean = subcommands.add_parser("clean", help="remove what a harness that was killed has left on this machine")
     clean.set_defaults(call=lambda a: commands.clean())
+
+    doctor = subcommands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
+    doctor.set_defaults(call=lambda a: commands.doctor())
 
     bench = subcommands.add_parser("bench", help="measure, each figure beside its peer")
     bench.add_argument("names", nargs="*", help="only these; default: all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -116,10 +117,20 @@ def sweep(
 
 def clean() -> int:
     """Remove what a harness that was killed has left on this machine."""
-    from harness.local.leftovers import remove_leftovers
+    from harness.docker.leftovers import remove_leftovers as remove_containers
+    from harness.local.leftovers import remove_leftovers as remove_processes
 
-    removed = remove_leftovers()
+    removed = [*remove_processes(), *remove_containers()]
     print("\n".join(f"removed {one}" for one in removed) or "nothing was left behind")
+    return EXIT_VALID
+
+
+def doctor() -> int:
+    """Say what this machine can run."""
+    from harness.doctor import examine, lines
+
+    for line in lines(examine()):
+        print(line, flush=True)
     return EXIT_VALID
 
 
@@ -127,9 +138,9 @@ def mutants(
     bugs: Path, *, names: Sequence[str], backend: str, seeds: int, false_alarm_seeds: int, campaigns: Path
 ) -> int:
     """Run every planted bug, then the unchanged mesh, and print who caught what."""
-    from harness.mutants import run_local_mutants, run_mutants
+    from harness.mutants import run_mutants, run_real_mutants
 
-    run = run_mutants if backend == "sim" else run_local_mutants
+    run = run_mutants if backend == "sim" else partial(run_real_mutants, backend=backend)
     return run(bugs, names=names, seeds=seeds, false_alarm_seeds=false_alarm_seeds, campaigns=campaigns)
 
 

@@ -29,12 +29,13 @@ from rich.table import Table
 
 from harness.errors import EXIT_INVALID, EXIT_VALID, BadInput
 from harness.progress import progress
-from harness.subject import CONFIG, REFERENCE
+from harness.subject import CONFIG, REFERENCE, Subject
 from harness.sweep import SweepResult, Where, sweep_campaign
 
 LAUNCHER = "launch.py"
 NOTHING = "nothing"
 TIMEOUT_S = 1800
+PLANTED_IN_IMAGE = "/opt/knhk/app/tests/planted_bugs"
 _PATHS = ("property", "campaign")
 
 
@@ -118,10 +119,10 @@ def _conclude(hunts: Sequence[Hunt], alarms: Sequence[str], false_alarm_seeds: i
     return EXIT_INVALID if escaped or alarms else EXIT_VALID
 
 
-def run_local_mutants(
-    directory: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path
+def run_real_mutants(
+    directory: Path, *, backend: str, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path
 ) -> int:
-    """Hunt, on local processes, every bug that can show there; then the unchanged mesh in the same campaigns."""
+    """Hunt, on real nodes, every bug that can show there; then the unchanged mesh in the same campaigns."""
     bugs = [
         replace(bug, path="campaign", where=bug.where_local)
         for bug in read_bugs(directory)
@@ -130,30 +131,43 @@ def run_local_mutants(
     if not bugs:
         raise BadInput(str(directory), "", "none of these bugs says SHOWS_LOCAL")
     hunts = [
-        _hunt_local(directory, bug, seeds, campaigns) for bug in progress(bugs, total=len(bugs), what="planted bugs")
+        _hunt_real(directory, bug, backend, seeds, campaigns)
+        for bug in progress(bugs, total=len(bugs), what="planted bugs")
     ]
     _print_table(hunts)
     alarms = []
     where = sorted({bug.where for bug in bugs})
     for campaign in progress(where, total=len(where), what="unchanged mesh"):
-        hunt = _hunt_local(directory, PlantedBug(NOTHING, "", "campaign", campaign), false_alarm_seeds, campaigns)
+        nothing = PlantedBug(NOTHING, "", "campaign", campaign)
+        hunt = _hunt_real(directory, nothing, backend, false_alarm_seeds, campaigns)
         if hunt.caught_by or hunt.trouble:
             alarms.append(f"{campaign}: {hunt.caught_by or hunt.trouble}")
     return _conclude(hunts, alarms, false_alarm_seeds)
 
 
-def _hunt_local(directory: Path, bug: PlantedBug, seeds: int, campaigns: Path) -> Hunt:
-    """The launcher as the subject's command, in a subject's file of its own."""
+def _hunt_real(directory: Path, bug: PlantedBug, backend: str, seeds: int, campaigns: Path) -> Hunt:
     where = _campaign(directory, bug.where, campaigns)
-    launcher = [sys.executable, str((directory / LAUNCHER).resolve()), bug.name]
-    subject = msgspec.structs.replace(
-        REFERENCE,
-        name=bug.name,
-        command=(*launcher, "node", "run", "--config", CONFIG),
-        offers=(*REFERENCE.offers, "failpoints"),
-    )
-    result = sweep_campaign(where, seeds=range(seeds), where=Where("local", subject), until_caught=True)
+    subject = planted(bug.name, directory, backend)
+    result = sweep_campaign(where, seeds=range(seeds), where=Where(backend, subject), until_caught=True)
     return _judge_sweep(result, bug)
+
+
+def planted(bug: str, directory: Path, backend: str) -> Subject:
+    """The reference mesh with a bug in it: the launcher is the subject's command, for docker in an image of its own."""
+    image = ""
+    launcher = [sys.executable, str((directory / LAUNCHER).resolve())]
+    if backend == "docker":
+        from harness.docker.engine import build_on_node_image
+
+        image = build_on_node_image(directory, PLANTED_IN_IMAGE, name="knhk-planted-bugs")
+        launcher = ["python3", f"{PLANTED_IN_IMAGE}/{LAUNCHER}"]
+    return msgspec.structs.replace(
+        REFERENCE,
+        name=bug,
+        command=(*launcher, bug, "node", "run", "--config", CONFIG),
+        offers=(*REFERENCE.offers, "failpoints"),
+        image=image,
+    )
 
 
 def _hunts(directory: Path, bugs: Sequence[PlantedBug], seeds: int, campaigns: Path) -> Iterator[Hunt]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -76,3 +79,16 @@ def problem_here(images: tuple[str, ...]) -> str | None:
     except HostError as error:
         return str(error)
     return None
+
+
+def build_on_node_image(directory: Path, place: str, *, name: str) -> str:
+    """The node's image with the files of `directory` at `place`, called `name`; returns the name.  Raises HostError."""
+    client = connect()
+    try:
+        with tempfile.TemporaryDirectory() as context, engine_errors(f"image {name}"):
+            shutil.copytree(directory, Path(context) / "files", ignore=shutil.ignore_patterns("__pycache__"))
+            (Path(context) / "Dockerfile").write_text(f"FROM {NODE_IMAGE}\nCOPY files {place}\n")
+            client.images.build(path=context, tag=name, rm=True, forcerm=True)
+    finally:
+        client.close()
+    return name

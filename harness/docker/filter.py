@@ -87,3 +87,25 @@ class PacketFilter:
 def _mark(fault: str) -> str:
     """What tells the rules of one fault from all others'."""
     return f'-m comment --comment "{COMMENT}-{fault}"'
+
+
+def try_filter(client: Any) -> str | None:
+    """Why no rule can be set in a container's namespace here, a line; None if one can: it is tried."""
+    rule = f"INPUT -s 192.0.2.1 {_mark('try')} -j DROP"
+    try:
+        with engine_errors("packet filter"):
+            client.containers.run(
+                RELAY_IMAGE,
+                ["sh", "-c", f"{IPTABLES} -I {rule} && {IPTABLES} -D {rule}"],
+                user="0",
+                network_mode="none",
+                cap_drop=["ALL"],
+                cap_add=["NET_ADMIN"],
+                read_only=True,
+                tmpfs={"/run": "size=1m"},
+                mem_limit="64m",
+                remove=True,
+            )
+    except HostError as error:
+        return str(error)
+    return None

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from docker.errors import APIError, DockerException
 from docker.types import LogConfig
 
 from faults.toxiproxy import ToxiproxyError, ToxiproxyServer
+from faults.vocabulary import capabilities_needed
 from harness.docker.addresses import (
     CONTROL_PORT,
     MESH_PORT,
@@ -28,7 +30,7 @@ from harness.docker.addresses import (
     random_subnet,
 )
 from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here, reason
-from harness.docker.filter import PacketFilter
+from harness.docker.filter import PacketFilter, try_filter
 from harness.docker.leftovers import OWNER, RUN, remove_leftovers, remove_owned
 from harness.errors import HostError
 from harness.local.processes import owner_mark
@@ -210,7 +212,8 @@ class DockerHosts(Hosts):
         )
         made = api.create_container(
             image,
-            command=command,
+            entrypoint=command[:1] if command else None,
+            command=command[1:] if command else None,
             name=self._name(name),
             labels={**self._labels(), "knhk.part": name},
             host_config=host,
@@ -380,6 +383,13 @@ class DockerHosts(Hosts):
         await asyncio.to_thread(self._filter.allow, self._containers[node], peers, fault)
         return dropped
 
+    def memory_mb(self, node: int) -> float:
+        """What the node's processes keep, without the page cache, in 10^6 bytes."""
+        with engine_errors(f"node {node}"):
+            stats = self._containers[node].stats(stream=False)["memory_stats"]
+        cache = stats.get("stats", {}).get("total_inactive_file", stats.get("stats", {}).get("inactive_file", 0))
+        return float(stats["usage"] - cache) / 1e6
+
     async def stop(self, artifacts: Path | None) -> dict[int, str]:
         """End everything, keep what the nodes leave, remove everything that carries this run's label."""
         client, self._client = self._client, None
@@ -431,7 +441,21 @@ class DockerHosts(Hosts):
 def missing_here(plan: Plan, subject: Subject) -> list[str]:
     """What this machine lacks for the plan, with how to get it."""
     problem = problem_here((subject.image or NODE_IMAGE, RELAY_IMAGE))
-    return [f"containers ({problem})"] if problem is not None else []
+    if problem is not None:
+        return [f"containers ({problem})"]
+    if any("filter" in capabilities_needed(one) for one in plan.faults):
+        problem = filter_problem_here()
+    return [f"packet filter ({problem})"] if problem is not None else []
+
+
+@cache
+def filter_problem_here() -> str | None:
+    """`try_filter`, once a process."""
+    client = connect()
+    try:
+        return try_filter(client)
+    finally:
+        client.close()
 
 
 def last_words(container: Any) -> str:
