@@ -1,0 +1,87 @@
+"""A node of the reference mesh as a process, without peers, and a client of its control API."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+class Node:
+    """A node without peers, in a directory of its own."""
+
+    def __init__(self, home: Path) -> None:
+        listen, self.port = free_ports(2)
+        address = ["--listen", f"127.0.0.1:{listen}", "--control", f"127.0.0.1:{self.port}"]
+        command = [sys.executable, "-m", "knhk_mesh"]
+        subprocess.run([*command, "init", str(home), *address], cwd=ROOT, check=True, capture_output=True)
+        self.token = (home / "node.token").read_text().strip()
+        self.command = [*command, "run", "--config", str(home / "node.toml")]
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 20
+        while True:
+            try:
+                if self.call("GET", "/status")[0] == 200:
+                    return
+            except (OSError, HTTPException):
+                assert self.process.poll() is None, self.process.stderr.read()
+                assert time.monotonic() < until
+            time.sleep(0.005)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stderr.close()
+
+    def call(self, method: str, path: str, body=None, connection: HTTPConnection | None = None):
+        made = connection or HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            sent = None if body is None else json.dumps(body)
+            made.request(method, path, sent, {"Authorization": f"Bearer {self.token}"})
+            answer = made.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            if connection is None:
+                made.close()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end; its exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(15)
+        self.said = self.process.stderr.read()
+        self.process.stderr.close()
+        return code
+
+    def run(self) -> tuple[int, str]:
+        """Start it, expecting it to end by itself: (exit code, what it said)."""
+        done = subprocess.run(self.command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stderr
+
+    def end(self) -> None:
+        """Whatever the state, no process stays."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def elements(self) -> set[int]:
+        status, told = self.call("GET", "/objects/s?type=gset")
+        assert status == 200
+        assert len(told["value"]) == len(set(told["value"]))
+        return set(told["value"])
