@@ -10,7 +10,7 @@ VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign simulated handful local toxiproxy test check lint types layers format clean environment
+.PHONY: help setup campaign simulated handful local images containers toxiproxy test check lint types layers format clean environment
 
 help: ## this list
 	@echo "make [target] [PYTHON=python3.12] [ARGS='options for pytest']"
@@ -29,6 +29,15 @@ handful: $(INSTALLED) toxiproxy
 
 local: $(INSTALLED) toxiproxy ## run every campaign that local processes can do, over QUIC and over TCP
 	$(VENV_PYTHON) -m pytest harness/ --knhk-backend local $(ARGS)
+
+# What only containers can show: their network taken away, the packet filter, volumes.
+CONTAINER_SET := baseline or halves or one-way or kills or pauses or disconnect or packet-filter
+
+images: $(INSTALLED) toxiproxy ## build the container images, without any image registry (root, Docker)
+	@PYTHON=$(VENV_PYTHON) compose/build-images
+
+containers: $(INSTALLED) ## run a set of the campaigns in containers, over QUIC and over TCP
+	$(VENV_PYTHON) -m pytest harness/ --knhk-backend docker -k "$(CONTAINER_SET)" $(ARGS)
 
 # Without Go there is no Toxiproxy server to build: campaigns over TCP are skipped then, and say so.
 toxiproxy: $(INSTALLED)

@@ -33,7 +33,12 @@ def split_address(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{address} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        host.encode("idna")  # as whoever looks the name up does, and no OSError comes of it
+    except UnicodeError:
+        raise ValueError(f"{address} is not host:port: no host has such a name") from None
+    return host, int(port)
 
 
 def join_address(host: str, port: int) -> str:
