@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import secrets
 import tarfile
 import tempfile
 import threading
@@ -16,42 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from docker.errors import APIError, DockerException
-from docker.types import LogConfig
+from docker.errors import DockerException
 
 from faults.toxiproxy import ToxiproxyError, ToxiproxyServer
 from faults.vocabulary import capabilities_needed
-from harness.docker.addresses import (
-    CONTROL_PORT,
-    MESH_PORT,
-    RELAY_API_PORT,
-    Subnet,
-    proxy_port,
-    random_subnet,
-)
-from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here, reason
+from harness.docker.addresses import CONTROL_PORT, MESH_PORT, RELAY_API_PORT, Subnet, proxy_port
+from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here
 from harness.docker.filter import PacketFilter, try_filter
-from harness.docker.leftovers import OWNER, RUN, remove_leftovers, remove_owned
+from harness.docker.leftovers import RUN, remove_leftovers
+from harness.docker.workshop import PART, Workshop, archive_of, last_words
 from harness.errors import HostError
-from harness.local.processes import owner_mark
 from harness.plan import Plan
 from harness.real.configuration import CONFIG, make_node_files, write_configuration
 from harness.real.hosts import Hosts, node_directory, proxy_name
 from harness.real.readiness import READY_EVERY_S, READY_SECONDS, answers
 from harness.subject import Subject
 
-USER_ID = 10001
 STOP_SECONDS = 4
-SUBNET_TRIES = 10
 NODE_MEMORY = "256m"
 RELAY_MEMORY = "512m"
-PIDS_MAX = 256
 LOG_BYTES_MAX = 20_000_000
-ONE_CORE = 1_000_000_000
 CAPABILITIES = ("disconnect", "filter")
 NODE_HOME = "/node"
 NODE_DATA = "/data"
-KINDS = ("mesh", "control")
 
 
 class DockerHosts(Hosts):
@@ -64,10 +50,8 @@ class DockerHosts(Hosts):
         self._seed = plan.seed
         self._subject = subject
         self._image = subject.image or NODE_IMAGE
-        self._run = secrets.token_hex(4)
         self._nodes = [make_node_files() for _ in range(plan.cluster.nodes)]
-        self._client: Any = None
-        self._subnets: dict[str, Subnet] = {}
+        self._workshop: Workshop | None = None
         self._containers: dict[int, Any] = {}
         self._killed: set[int] = set()
         self._died: dict[int, str] = {}
@@ -82,21 +66,29 @@ class DockerHosts(Hosts):
 
     def control(self, node: int) -> tuple[str, str]:
         """Address and token."""
-        return f"{self._subnets['control'].node(node)}:{CONTROL_PORT}", self._nodes[node].token
+        return f"{self._made.subnets['control'].node(node)}:{CONTROL_PORT}", self._nodes[node].token
 
     def relay(self) -> ToxiproxyServer:
         """The relay of this run."""
         assert self._relay is not None
         return self._relay
 
+    @property
+    def _made(self) -> Workshop:
+        assert self._workshop is not None
+        return self._workshop
+
+    @property
+    def _mesh(self) -> Subnet:
+        return self._made.subnets["mesh"]
+
     async def start(self, failpoints: dict[int, list[str]]) -> None:
         """Start everything, as much as can be at once."""
         assert not failpoints, "a container has no failpoints, and no plan that needs them gets here"
         await asyncio.to_thread(remove_leftovers)
-        self._client = await asyncio.to_thread(connect)
-        for kind in KINDS:
-            self._subnets[kind] = await asyncio.to_thread(self._make_network, kind)
-        self._filter = PacketFilter(self._client, self._subnets["mesh"], self._labels())
+        self._workshop = Workshop(await asyncio.to_thread(connect))
+        await asyncio.to_thread(self._workshop.make_networks)
+        self._filter = PacketFilter(self._workshop.client, self._mesh, self._workshop.labels)
         if self._cluster.wiring == "relayed":
             self._relay = await self._start_relay()
             await asyncio.to_thread(self._make_proxies)
@@ -105,34 +97,8 @@ class DockerHosts(Hosts):
         await self._all(lambda node: asyncio.to_thread(self._start, node))
         await self._all(self._ready)
 
-    def _labels(self) -> dict[str, str]:
-        return {OWNER: owner_mark(), RUN: self._run}
-
-    def _name(self, what: str) -> str:
-        return f"knhk-{self._run}-{what}"
-
-    def _make_network(self, kind: str) -> Subnet:
-        """A network in a subnet that nothing else has."""
-        from docker.types import IPAMConfig, IPAMPool
-
-        for _ in range(SUBNET_TRIES):
-            subnet = random_subnet()
-            ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=subnet.gateway)])
-            try:
-                self._client.networks.create(
-                    self._name(kind), driver="bridge", ipam=ipam, labels=self._labels(), check_duplicate=True
-                )
-            except APIError as error:
-                if "overlap" in str(error).lower():
-                    continue
-                raise HostError(f"network {kind}: {reason(error)}") from None
-            except DockerException as error:
-                raise HostError(f"network {kind}: {reason(error)}") from None
-            return subnet
-        raise HostError(f"network {kind}: no subnet is free, of {SUBNET_TRIES} tried; docker network prune may help")
-
     async def _start_relay(self) -> ToxiproxyServer:
-        host = self._subnets["control"].relay
+        host = self._made.subnets["control"].relay
         if self._cluster.transport == "quic":
             command = ["python3", "-m", "faults.relay_udp", "--listen", f"{host}:{RELAY_API_PORT}"]
             command += ["--seed", str(self._seed)]
@@ -154,12 +120,14 @@ class DockerHosts(Hosts):
 
     def _start_relay_container(self, command: list[str]) -> Any:
         with engine_errors("the relay"):
-            container = self._create_container("relay", RELAY_IMAGE, command, lambda subnet: subnet.relay, RELAY_MEMORY)
+            container = self._made.make_container(
+                "relay", RELAY_IMAGE, command, lambda subnet: subnet.relay, RELAY_MEMORY
+            )
             container.start()
             return container
 
     def _make_proxies(self) -> None:
-        nodes, mesh = range(self._cluster.nodes), self._subnets["mesh"]
+        nodes, mesh = range(self._cluster.nodes), self._mesh
         self.relay().populate(
             [
                 {
@@ -176,78 +144,39 @@ class DockerHosts(Hosts):
     def _create(self, node: int) -> None:
         """A container with its volumes and its configuration, not yet started."""
         command = self._subject.command_for(Path(NODE_HOME) / CONFIG) if self._subject.image else None
-        mounts = {self._name(f"data{node}"): NODE_DATA, self._name(f"home{node}"): NODE_HOME}
+        made = self._made
+        mounts = {made.name(f"data{node}"): NODE_DATA, made.name(f"home{node}"): NODE_HOME}
         with engine_errors(f"node {node}"):
             for volume in mounts:
-                self._client.volumes.create(volume, labels=self._labels())
-            container = self._create_container(
+                made.client.volumes.create(volume, labels=made.labels)
+            container = made.make_container(
                 f"node{node}", self._image, command, lambda subnet: subnet.node(node), NODE_MEMORY, mounts
             )
             self._containers[node] = container
             container.put_archive(NODE_HOME, self._configuration(node))
 
-    def _create_container(
-        self,
-        name: str,
-        image: str,
-        command: list[str] | None,
-        address: Callable[[Subnet], str],
-        memory: str,
-        mounts: dict[str, str] | None = None,
-    ) -> Any:
-        """Nothing in it is privileged, and everything has a limit."""
-        api = self._client.api
-        endpoint = api.create_endpoint_config(ipv4_address=address(self._subnets["mesh"]))
-        host = api.create_host_config(
-            binds={volume: {"bind": place, "mode": "rw"} for volume, place in (mounts or {}).items()},
-            mem_limit=memory,
-            memswap_limit=memory,
-            nano_cpus=ONE_CORE,
-            pids_limit=PIDS_MAX,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            read_only=True,
-            tmpfs={"/tmp": "size=16m"},
-            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "20m", "max-file": "1"}),
-        )
-        made = api.create_container(
-            image,
-            entrypoint=command[:1] if command else None,
-            command=command[1:] if command else None,
-            name=self._name(name),
-            labels={**self._labels(), "knhk.part": name},
-            host_config=host,
-            networking_config=api.create_networking_config({self._name("mesh"): endpoint}),
-        )
-        control = address(self._subnets["control"])
-        api.connect_container_to_network(made["Id"], self._name("control"), ipv4_address=control)
-        return self._client.containers.get(made["Id"])
-
     def _configuration(self, node: int) -> bytes:
-        """The node's files as a tar archive, owned by who runs in the container."""
-        mesh = self._subnets["mesh"]
+        """The node's files as a tar archive."""
+        mesh = self._mesh
         peers = [peer for peer in range(self._cluster.nodes) if peer != node]
         relayed = self._cluster.wiring == "relayed"
         addresses = {
             peer: f"{mesh.relay}:{proxy_port(node, peer)}" if relayed else f"{mesh.node(peer)}:{MESH_PORT}"
             for peer in peers
         }
-        archive = io.BytesIO()
-        with tempfile.TemporaryDirectory() as directory, tarfile.open(fileobj=archive, mode="w") as tar:
+        with tempfile.TemporaryDirectory() as directory:
             write_configuration(
                 Path(directory),
                 self._cluster,
                 node,
                 self._nodes,
-                network=self._run,
+                network=self._made.run,
                 listen=f"{mesh.node(node)}:{MESH_PORT}",
                 control=f"0.0.0.0:{CONTROL_PORT}",
                 peer_addresses=addresses,
                 data=NODE_DATA,
             )
-            for path in sorted(Path(directory).iterdir()):
-                tar.add(path, arcname=path.name, filter=_owned_by_the_node)
-        return archive.getvalue()
+            return archive_of(Path(directory))
 
     def _start(self, node: int) -> None:
         self._killed.discard(node)
@@ -273,16 +202,16 @@ class DockerHosts(Hosts):
 
     def _listen(self) -> None:
         """Hear of containers that end, from the engine itself: asking for each of them all the time would cost."""
-        filters = {"label": f"{RUN}={self._run}", "type": "container", "event": "die"}
+        filters = {"label": f"{RUN}={self._made.run}", "type": "container", "event": "die"}
         with engine_errors("docker events"):
-            self._events = self._client.events(decode=True, filters=filters)
+            self._events = self._made.client.events(decode=True, filters=filters)
         threading.Thread(target=self._hear, args=(self._events,), name="docker-events", daemon=True).start()
 
     def _hear(self, events: Any) -> None:
         with suppress(Exception):  # the stream is closed under it when the run ends
             for event in events:
                 told = event["Actor"]["Attributes"]
-                part = told.get("knhk.part", "")
+                part = told.get(PART, "")
                 if part.startswith("node"):
                     self._died[int(part.removeprefix("node"))] = f"ended (exit {told.get('exitCode')})"
 
@@ -307,7 +236,7 @@ class DockerHosts(Hosts):
             container.wait(timeout=STOP_SECONDS)
             if wipe:
                 container.remove(force=True)
-                self._client.volumes.get(self._name(f"data{node}")).remove(force=True)
+                self._made.client.volumes.get(self._made.name(f"data{node}")).remove(force=True)
                 self._wiped.add(node)
 
     async def restart(self, node: int) -> None:
@@ -352,11 +281,11 @@ class DockerHosts(Hosts):
         await asyncio.to_thread(self._set_connected, node, True)
 
     def _set_connected(self, node: int, connected: bool) -> None:
-        container, name = self._containers[node], self._name("mesh")
+        container, name = self._containers[node], self._made.name("mesh")
         with engine_errors(f"node {node}"):
-            network = self._client.networks.get(name)
+            network = self._made.client.networks.get(name)
             if connected:
-                network.connect(container, ipv4_address=self._subnets["mesh"].node(node))
+                network.connect(container, ipv4_address=self._mesh.node(node))
             else:
                 network.disconnect(container, force=True)
         if self._is_connected(node) != connected:
@@ -369,7 +298,7 @@ class DockerHosts(Hosts):
     def _is_connected(self, node: int) -> bool:
         with engine_errors(f"node {node}"):
             self._containers[node].reload()
-        return self._name("mesh") in self._containers[node].attrs["NetworkSettings"]["Networks"]
+        return self._made.name("mesh") in self._containers[node].attrs["NetworkSettings"]["Networks"]
 
     async def drop(self, node: int, peers: list[int], fault: str) -> None:
         """Rules in the node's network namespace."""
@@ -392,9 +321,8 @@ class DockerHosts(Hosts):
 
     async def stop(self, artifacts: Path | None) -> dict[int, str]:
         """End everything, keep what the nodes leave, remove everything that carries this run's label."""
-        client, self._client = self._client, None
         bad: dict[int, str] = {}
-        if client is None:
+        if self._workshop is None:
             return bad
         try:
             await self._gather(lambda node: self._end(node, bad))
@@ -403,7 +331,8 @@ class DockerHosts(Hosts):
         finally:
             if self._events is not None:
                 self._events.close()
-            await asyncio.to_thread(self._remove_all, client)
+            workshop, self._workshop = self._workshop, None
+            await asyncio.to_thread(workshop.remove_all)
         return bad
 
     async def _gather(self, what: Callable[[int], None]) -> None:
@@ -421,11 +350,6 @@ class DockerHosts(Hosts):
         code = container.wait(timeout=STOP_SECONDS)["StatusCode"]
         if code != 0:
             bad[node] = f"exit {code} after SIGTERM: {last_words(container)}"
-
-    def _remove_all(self, client: Any) -> None:
-        with suppress(DockerException):
-            list(remove_owned(client, RUN, lambda run: run == self._run))
-        client.close()
 
     def _keep(self, node: int, artifacts: Path) -> None:
         """Log and data, but no keys and tokens."""
@@ -456,18 +380,3 @@ def filter_problem_here() -> str | None:
         return try_filter(client)
     finally:
         client.close()
-
-
-def last_words(container: Any) -> str:
-    """The last line of a container's log."""
-    try:
-        lines = container.logs(tail=20).decode(errors="replace").strip().splitlines()
-    except (DockerException, OSError):
-        lines = []
-    return str(lines[-1].strip()) if lines else "it said nothing"
-
-
-def _owned_by_the_node(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = USER_ID
-    entry.uname = entry.gname = ""
-    return entry

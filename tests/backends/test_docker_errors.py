@@ -71,7 +71,7 @@ def test_a_subject_that_cannot_start_is_one_line(tmp_path: Path, subject: str, c
 
 @needs_docker
 def test_a_subnet_or_a_name_that_is_taken_is_got_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.docker import hosts
+    from harness.docker import workshop
     from harness.docker.addresses import Subnet
     from harness.docker.engine import connect
 
@@ -82,7 +82,7 @@ def test_a_subnet_or_a_name_that_is_taken_is_got_around(tmp_path: Path, monkeypa
     ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(taken))])
     network = client.networks.create("knhk-test-taken", ipam=ipam)
     try:
-        monkeypatch.setattr(hosts, "random_subnet", lambda: next(free))
+        monkeypatch.setattr(workshop, "random_subnet", lambda: next(free))
         from harness.campaign import parse_campaign
         from harness.compiler import compile_campaign
         from harness.execution import execute
