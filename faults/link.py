@@ -11,7 +11,8 @@ bite, leaves all other decisions as they were.  Toxicity, the share of frames th
 such purpose.
 
 Frames keep their order, as on a stream, unless `reorder` picks one: that one is moved back, may overtake and be
-overtaken.  A copy arrives with its original, or in its place in the line when the original was moved back.
+overtaken; so may every frame on a link that is `unordered`, as its jitter has it.  A copy arrives with its original,
+or in its place in the line when the original was moved back.
 
 What a fault is said to have done is counted when it has happened, since a verdict rests on it: a frame that was
 moved back and that nobody overtook was not reordered.
@@ -269,6 +270,8 @@ class LinkPolicy:
                 mover = shape
                 moves += 1
                 shift += drawn["shift"]
+            elif link.unordered and mover is None:
+                mover = shape  # out of the line, though moved by its own delay alone
             # Of two faults that would corrupt one frame the first does: a delivery has one turned bit to report.
             if size and flip < 0 and drawn.get("corrupt", 1.0) < link.corrupt:
                 shape.count("corrupted")

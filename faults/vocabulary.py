@@ -72,8 +72,9 @@ class Link(_Fault, frozen=True, tag="link"):
 
     Latency is one way; jitter is uniform in [-jitter_ms, jitter_ms), never below no delay at all.  `loss`,
     `duplicate`, `reorder` and `corrupt` are probabilities a frame; a reordered frame may overtake and be
-    overtaken, and at least `reorder_gap` frames lie between two that are moved.  `rate_kb_s` is 1000 bytes a second,
-    0 for unlimited.  `limit_bytes` pass and everything after them is lost; None for no limit.
+    overtaken, and at least `reorder_gap` frames lie between two that are moved.  On an `unordered` link frames arrive
+    as their own delays have it.  `rate_kb_s` is 1000 bytes a second, 0 for unlimited.  `limit_bytes` pass and
+    everything after them is lost; None for no limit.
     """
 
     links: Links
@@ -85,6 +86,7 @@ class Link(_Fault, frozen=True, tag="link"):
     corrupt: float = 0.0
     rate_kb_s: float = 0.0
     reorder_gap: int = 0
+    unordered: bool = False
     limit_bytes: int | None = None
 
     def __post_init__(self) -> None:

@@ -4,7 +4,8 @@ Standard toxics take the attributes that Toxiproxy gives them and ignore others,
 that is not theirs can only be a mistake, and is refused.  What has no meaning for datagrams is refused too: a toxic
 that did nothing would be believed.
 
-    latency     latency, jitter (ms)     later, uniformly within [latency - jitter, latency + jitter), in order
+    latency     latency, jitter (ms)     later, uniformly within [latency - jitter, latency + jitter), in order; with
+                                         our own attribute unordered = 1 as each datagram's delay has it
     bandwidth   rate (KB/s of 1000 B)    one after another through a narrow link; beyond two seconds' queue: dropped
     timeout     timeout (ms)             all dropped, whatever the number, until the toxic is removed
     limit_data  bytes                    passes that many bytes, then drops everything; a datagram is never cut
@@ -32,6 +33,7 @@ NAME_CHARACTERS_MAX = 128
 """Of a proxy or a toxic: names are labels in every line of the metrics."""
 
 Number = int | float
+UNORDERED = "unordered"
 _HERE = ((0, 1),)
 _STANDARD: dict[str, tuple[str, ...]] = {
     "bandwidth": ("rate",),
@@ -134,6 +136,10 @@ def _attributes(kind: str, given: dict[str, Any], before: dict[str, Number]) -> 
             found[name] = integer_of(given, name, int(default))
         if found[name] < 0:
             raise bad_body(f"{name}: below 0")
+    if kind == "latency" and (UNORDERED in given or UNORDERED in before):
+        found[UNORDERED] = integer_of(given, UNORDERED, int(before.get(UNORDERED, 0)))
+        if found[UNORDERED] not in (0, 1):
+            raise bad_body(f"{UNORDERED}: is 0 or 1")
     return found
 
 
@@ -150,7 +156,12 @@ def fault_of(toxic: Toxic) -> Cut | Link:
     number = toxic.attributes
     match toxic.type:
         case "latency":
-            return Link(links=_HERE, latency_ms=float(number["latency"]), jitter_ms=float(number["jitter"]))
+            return Link(
+                links=_HERE,
+                latency_ms=float(number["latency"]),
+                jitter_ms=float(number["jitter"]),
+                unordered=bool(number.get(UNORDERED, 0)),
+            )
         case "bandwidth":
             return Link(links=_HERE, rate_kb_s=float(number["rate"]))
         case "limit_data":

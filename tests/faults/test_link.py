@@ -305,3 +305,18 @@ def test_a_link_that_carries_nothing_opens_no_stream(monkeypatch: pytest.MonkeyP
 def test_a_policy_has_no_dictionary_of_attributes() -> None:
     with pytest.raises(AttributeError):
         policy().colour = "red"  # type: ignore[attr-defined]
+
+
+def test_an_unordered_link_delivers_as_each_frame_s_own_delay_has_it_and_counts_what_was_overtaken() -> None:
+    made = policy(x=link(latency_ms=20.0, jitter_ms=10.0, unordered=True))
+    fates = drive(made, 400, gap=MS)
+    delays = [fate[0].at - number * MS for number, fate in enumerate(fates)]
+    assert min(delays) >= 11 * MS and max(delays) < 31 * MS  # 1 ms of the link itself
+    assert overtakings(fates) > 100 and made.counts("x")["reordered"] > 100
+    in_order = drive(policy(x=link(latency_ms=20.0, jitter_ms=10.0)), 400, gap=MS)
+    assert overtakings(in_order) == 0
+
+
+def test_an_unordered_link_with_sparse_traffic_reorders_nothing() -> None:
+    made = policy(x=link(latency_ms=20.0, jitter_ms=10.0, unordered=True))
+    assert overtakings(drive(made)) == 0 and "reordered" not in made.counts("x")

@@ -198,6 +198,16 @@ def test_jitter_keeps_the_order(server: ToxiproxyServer) -> None:
         assert effect(server, "jitter", "delayed") > COUNT / 2
 
 
+def test_unordered_latency_lets_datagrams_overtake_each_other(server: ToxiproxyServer) -> None:
+    with link(server) as (client, upstream):
+        server.add_toxic("link", "wild", "latency", "upstream", {"latency": 20, "jitter": 20, "unordered": 1})
+        seen = exchange(server, client, upstream)
+        assert sorted(seen) == list(range(COUNT)) and seen != sorted(seen)
+        assert effect(server, "wild", "reordered") > 0
+        with pytest.raises(ToxiproxyError, match="unordered: is 0 or 1"):
+            server.add_toxic("link", "wilder", "latency", "upstream", {"unordered": 2})
+
+
 def within(found: int, probability: float, of: int = COUNT) -> bool:
     return abs(found - of * probability) <= QUANTILE_999 * (of * probability * (1 - probability)) ** 0.5
 
