@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from knhk_mesh.errors import ConfigError, MeshError, StorageError
+from knhk_mesh.errors import ConfigError, MeshError, StorageError, one_line
 from knhk_mesh.identity import SEED_BYTES, Signer
 
 EXIT_USAGE = 64
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(error: Exception, code: int) -> int:
-    print(f"knhk_mesh: {error}", file=sys.stderr)
+    print(f"knhk_mesh: {one_line(str(error))}", file=sys.stderr)
     return code
 
 
@@ -87,8 +87,8 @@ def _run(path: Path) -> int:
         asyncio.run(serve(settings))
     except StorageError as error:
         return _say(error, EXIT_DISK if "cannot be written" in str(error) else EXIT_DATA)
-    except ConfigError as error:  # what the journal holds is not what this node could have written
-        return _say(f"{settings.data}: {error}", EXIT_DATA)  # type: ignore[arg-type]
+    except ConfigError as error:  # of the transport, which has limits of its own
+        return _say(ConfigError(f"{path}: {error}"), EXIT_USAGE)
     except MeshError as error:
         return _say(error, EXIT_UNAVAILABLE)
     except Exception:
@@ -115,9 +115,10 @@ def _init(options: argparse.Namespace) -> str:
     _write_secret(directory / "node.token", secrets.token_urlsafe(32) + "\n")
     _write_secret(
         directory / "node.toml",
-        f'network = {json.dumps(options.network)}\nagent = "{agent}"\n'
+        f'network = {json.dumps(options.network, ensure_ascii=False)}\nagent = "{agent}"\n'
         'key = "node.key"\ntoken = "node.token"\ndata = "data"\n'
-        f'transport = "{options.transport}"\nlisten = "{options.listen}"\ncontrol = "{options.control}"\nfaulty = 0\n'
+        f'transport = "{options.transport}"\nlisten = {json.dumps(options.listen, ensure_ascii=False)}\n'
+        f"control = {json.dumps(options.control, ensure_ascii=False)}\nfaulty = 0\n"
         '\n# One table for every other member:\n# [[peers]]\n# agent = "<64 hexadecimal digits>"\n'
         '# address = "host:port"\n',
     )
@@ -126,17 +127,17 @@ def _init(options: argparse.Namespace) -> str:
 
 def _check_init(options: argparse.Namespace) -> None:
     """What would make a file that `run` refuses is refused here."""
+    from knhk_mesh.settings import check_address
+
     if not 0 < len(options.network) <= 128 or not options.network.isprintable():
         raise ConfigError("--network: has 1 to 128 printable characters")
     for name in ("listen", "control"):
-        host, _, port = getattr(options, name).rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535 or not host.isprintable() or '"' in host:
-            raise ConfigError(f"--{name}: {getattr(options, name)} is not host:port")
+        check_address(f"--{name}", getattr(options, name))
 
 
 def _write_secret(path: Path, text: str) -> None:
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise ConfigError(f"{path}: is there already, and is left as it is") from None

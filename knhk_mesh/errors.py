@@ -19,6 +19,11 @@ class MeshError(Exception):
     """Base of everything below."""
 
 
+def one_line(text: str) -> str:
+    """`text` without its line breaks: file names, keys and SQLite's findings may hold some, our messages do not."""
+    return " ".join(text.splitlines())
+
+
 class ConfigError(MeshError):
     """A configuration that cannot work; the message names the field."""
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 
 from knhk_mesh.effects import Persist
-from knhk_mesh.errors import StorageError
 from knhk_mesh.storage import Storage
 
 BATCH_MAX = 1024
@@ -21,11 +20,11 @@ class JournalWriter:
     """Appends Persist effects to `storage` in order.
 
     `durable(token)` is called, from the thread, when everything up to that token is; `failed(error)` once, if the disk
-    will not have it, and nothing is written from then on.
+    will not have it (StorageError) or a bug of ours ends the thread, and nothing is written from then on.
     """
 
     def __init__(
-        self, storage: Storage, *, durable: Callable[[int], None], failed: Callable[[StorageError], None]
+        self, storage: Storage, *, durable: Callable[[int], None], failed: Callable[[Exception], None]
     ) -> None:
         self._storage = storage
         self._durable = durable
@@ -50,7 +49,7 @@ class JournalWriter:
             if batch:
                 try:
                     self._storage.append(record for persist in batch for record in persist.records)
-                except StorageError as error:
+                except Exception as error:  # a thread that just ended would leave a node that never answers
                     self._failed(error)
                     return
                 self._durable(batch[-1].token)

@@ -13,7 +13,7 @@ from random import Random, SystemRandom
 from typing import Any
 
 from knhk_mesh.effects import Effect, Event, Instant, Persist, Reply, Send, SetTimer
-from knhk_mesh.errors import StorageError
+from knhk_mesh.errors import ConfigError, StorageError
 from knhk_mesh.events import EventLog
 from knhk_mesh.identity import AgentId, Signer
 from knhk_mesh.journal import JournalWriter
@@ -50,6 +50,9 @@ class NodeServer:
                 ticks=time.perf_counter_ns,
                 records=storage.records(),
             )
+        except ConfigError as error:  # what the journal holds is not what this node could have written
+            storage.close()
+            raise StorageError(f"{storage.path}: {error}") from None
         except BaseException:
             storage.close()
             raise
@@ -114,7 +117,7 @@ class NodeServer:
     def _from_journal(self, token: int) -> None:
         self._thread_safe(self._call, self.node.persisted, token)
 
-    def _journal_failed(self, error: StorageError) -> None:
+    def _journal_failed(self, error: Exception) -> None:
         self._thread_safe(self._end, error)
 
     def _thread_safe(self, call: Callable[..., None], *arguments: Any) -> None:

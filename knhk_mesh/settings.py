@@ -14,15 +14,15 @@ from typing import Annotated, Literal
 import msgspec
 
 from knhk_mesh.config import MILLISECOND, NodeConfig, PeerConfig
-from knhk_mesh.errors import ConfigError
+from knhk_mesh.errors import ConfigError, one_line
 from knhk_mesh.identity import AGENT_ID_BYTES, SEED_BYTES, Signer
 
 TOKEN_CHARACTERS_MIN = 16
 SECRET_BYTES_MAX = 4096
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 
-Hex32 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Address = Annotated[str, msgspec.Meta(pattern=r"^.+:[0-9]{1,5}$")]
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Address = Annotated[str, msgspec.Meta(pattern=r"^.+:[0-9]{1,5}\Z")]
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,31 +78,38 @@ class Settings(msgspec.Struct, frozen=True):
 def read_settings(path: Path) -> Settings:
     """The settings in the file at `path`.  Raises ConfigError, one line that names file and place."""
     try:
-        file = msgspec.toml.decode(path.read_bytes(), type=NodeFile)
+        return _settings(_decoded(path), path.parent)
+    except ConfigError as error:
+        raise ConfigError(one_line(f"{path}: {error}")) from None
+
+
+def _decoded(path: Path) -> NodeFile:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=NodeFile)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"cannot be read: {error.strerror}") from None
     except msgspec.ValidationError as error:
-        message = str(error)
+        message = one_line(str(error))
         found = _PLACE.search(message)
         place, problem = (f"{found.group(1)}: ", message[: found.start()]) if found else ("", message)
-        raise ConfigError(f"{path}: {place}{problem}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not TOML: {error}") from None
-    try:
-        return _settings(file, path.parent)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{place}{problem}") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or too many digits
+        raise ConfigError(f"is not TOML: {error}") from None
 
 
 def _settings(file: NodeFile, base: Path) -> Settings:
+    for place, name in [("key", file.key), ("token", file.token), ("data", file.data)]:
+        if "\0" in name:
+            raise ConfigError(f"{place}: no path has a NUL in it")
     seed = read_seed(base / file.key)
     if Signer(seed).agent_id.hex() != file.agent:
         raise ConfigError(f"agent: is not the public key of {base / file.key}")
     if any(peer.agent == file.agent for peer in file.peers):
         raise ConfigError("peers: name this node itself")
     for place, address in [("listen", file.listen), ("control", file.control)]:
-        if int(address.rpartition(":")[2]) > 65535:
-            raise ConfigError(f"{place}: {address} has no port of 0 to 65535")
+        check_address(place, address)
+    for number, peer in enumerate(file.peers):
+        check_address(f"peers[{number}].address", peer.address, port_min=1)
     gossip = file.gossip
     if not 1 <= gossip.interval_ms <= 60_000:
         raise ConfigError("gossip.interval_ms: is not in 1 .. 60000")
@@ -125,6 +132,19 @@ def _settings(file: NodeFile, base: Path) -> Settings:
         listen=file.listen,
         control=file.control,
     )
+
+
+def check_address(place: str, address: str, *, port_min: int = 0) -> None:
+    """Raise ConfigError unless `address` is "host:port", of a host that a name server could be asked for."""
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch("[0-9]{1,5}", port) or not port_min <= int(port) <= 65535:
+        raise ConfigError(f"{place}: {address} has no port of {port_min} to 65535")
+    try:
+        asked = host.encode("idna")
+    except UnicodeError:
+        asked = b""
+    if not asked or not host.isprintable():
+        raise ConfigError(f"{place}: {address} is not host:port: no host has such a name")
 
 
 def read_seed(path: Path) -> bytes:
@@ -152,7 +172,10 @@ def _read_secret(path: Path, what: str) -> str:
             mode = stat.S_IMODE(path.stat().st_mode)
             if mode & 0o077:
                 raise ConfigError(f"{what}: {path} may be read by others (mode {mode:03o}); chmod 600 it")
-            return file.read(SECRET_BYTES_MAX).decode("ascii").strip()
+            secret = file.read(SECRET_BYTES_MAX + 1)
+            if len(secret) > SECRET_BYTES_MAX:
+                raise ConfigError(f"{what}: {path} has more than {SECRET_BYTES_MAX} bytes")
+            return secret.decode("ascii").strip()
     except UnicodeDecodeError:
         raise ConfigError(f"{what}: {path} is not text") from None
     except OSError as error:

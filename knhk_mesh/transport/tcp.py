@@ -76,6 +76,7 @@ class TcpTransport(BaseTransport):
             self._server = None
             for _ in range(ACCEPT_TURNS):
                 await asyncio.sleep(0)
+        self._acceptor.end()  # whoever came in those turns
         for end in list(self._shared.ends):
             end.close()
         for task in self._tasks:

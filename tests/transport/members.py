@@ -12,7 +12,7 @@ from knhk_mesh.transport import TransportConfig
 from knhk_mesh.transport.channel import DiallerChannel
 from knhk_mesh.transport.quic import QuicTransport
 from knhk_mesh.transport.tcp import TcpTransport
-from tests.transport_forwarders import HOST, TcpForwarder, UdpForwarder
+from tests.transport.forwarders import HOST, TcpForwarder, UdpForwarder
 
 SLACK_S = 10.0
 SEEDS = [bytes([number + 1]) * 32 for number in range(6)]

@@ -13,8 +13,8 @@ import pytest
 from knhk_mesh.errors import ConfigError
 from knhk_mesh.transport import MILLISECOND, TransportConfig, TransportError
 from knhk_mesh.transport.channel import AcceptorChannel
-from tests.transport_forwarders import HOST
-from tests.transport_members import (
+from tests.transport.forwarders import HOST
+from tests.transport.members import (
     IDS,
     KINDS,
     Member,

@@ -11,8 +11,8 @@ import socket
 import pytest
 
 from knhk_mesh.transport import MILLISECOND
-from tests.transport_forwarders import UdpForwarder
-from tests.transport_members import IDS, KINDS, Member, free_addresses, full_mesh, proof_for, raw_dial, started, until
+from tests.transport.forwarders import UdpForwarder
+from tests.transport.members import IDS, KINDS, Member, free_addresses, full_mesh, proof_for, raw_dial, started, until
 
 
 @pytest.fixture(params=sorted(KINDS))
