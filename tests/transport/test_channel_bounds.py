@@ -1,6 +1,6 @@
 """The protocol on a connection, driven by whoever means ill: what is refused, and what it may cost to refuse it.
 
-What an honest end may count on is in `tests/test_transport_channel.py`.
+What an honest end may count on is in `test_channel_rules.py`.
 """
 
 from __future__ import annotations

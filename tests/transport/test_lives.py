@@ -1,7 +1,7 @@
 """Both transports, on loopback, treated badly; after each test nothing of them is left.
 
 What is left is looked at in one place, `play`: tasks, timers, files and what the event loop was told of.
-The rest of what transports promise is in `tests/test_transport.py` and `tests/test_transport_links.py`.
+The rest of what transports promise is in `test_admission.py` and `test_links.py`.
 """
 
 from __future__ import annotations
