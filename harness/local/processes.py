@@ -50,6 +50,22 @@ def is_owner_alive(mark: str) -> bool:
     return pid.isdecimal() and started_at(int(pid)) == started
 
 
+def stands_still(pid: int) -> bool:
+    """Whether `pid` is stopped, or sleeps in the kernel and will be before it runs another instruction of its own.
+
+    A parent that waits for a child it has just forked, and that was stopped before its exec, is such a sleeper.
+    """
+    state = state_of(pid)
+    if state != "D":
+        return state in ("T", "t")
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
+    return any(mask & (1 << (signal.SIGSTOP - 1)) for mask in pending)
+
+
 def _stat(pid: int) -> list[str] | None:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
@@ -112,7 +128,7 @@ class Process:
     def stopped(self) -> bool:
         """Whether the kernel says that every member stands still."""
         members = self.members()
-        return bool(members) and all(state_of(pid) in ("T", "t") for pid in members)
+        return bool(members) and all(stands_still(pid) for pid in members)
 
     def terminate(self, wait_s: float) -> int:
         """Ask it to end, and make it and what it has left if it has not after `wait_s`; returns its exit code."""

@@ -41,7 +41,7 @@ def process(request: pytest.FixtureRequest, tmp_path: Path):
 def test_all_of_it_stands_still_and_goes_on(process: Process) -> None:
     assert not process.stopped()
     assert stop_or_continue(process, signal.SIGSTOP, wait_s=5)
-    assert process.stopped() and {state_of(pid) for pid in process.members()} == {"T"}
+    assert process.stopped() and {state_of(pid) for pid in process.members()} <= {"T", "D"}
     assert stop_or_continue(process, signal.SIGCONT, wait_s=5)
     assert not any(state_of(pid) == "T" for pid in process.members())
 
@@ -95,3 +95,24 @@ def test_last_words_are_the_last_line_of_the_log(tmp_path: Path) -> None:
     silent = Process(["true"], log=tmp_path / "silent", directory=tmp_path)
     silent.terminate(wait_s=5)
     assert silent.last_words() == "it said nothing"
+
+
+def test_a_parent_whose_child_was_stopped_before_its_exec_stands_still_too(tmp_path: Path) -> None:
+    forks = (
+        "import ctypes, os, signal\n"
+        "libc = ctypes.CDLL(None)\n"
+        "child = libc.vfork()\n"
+        "if child == 0:\n"
+        "    os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "    os._exit(0)\n"
+    )
+    process = Process([sys.executable, "-c", forks], log=tmp_path / "log", directory=tmp_path)
+    try:
+        until = time.monotonic() + 10
+        while "D" not in {state_of(pid) for pid in process.members()}:
+            assert time.monotonic() < until and process.exit_code() is None, process.last_words()
+            time.sleep(0.01)
+        assert not process.stopped()  # nobody has asked the parent to stop
+        assert stop_or_continue(process, signal.SIGSTOP, wait_s=5) and process.stopped()
+    finally:
+        process.kill()
