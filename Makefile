@@ -31,7 +31,7 @@ local: $(INSTALLED) toxiproxy ## run every campaign that local processes can do,
 	$(VENV_PYTHON) -m pytest harness/ --knhk-backend local $(ARGS)
 
 # What only containers can show: their network taken away, the packet filter, volumes.
-CONTAINER_SET := halves or one-way or kills or disconnect or packet-filter
+CONTAINER_SET := halves or one-way or kills or pauses or disconnect or packet-filter
 
 images: $(INSTALLED) toxiproxy ## build the container images, without any image registry (root, Docker)
 	@PYTHON=$(VENV_PYTHON) compose/build-images
