@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from knhk_mesh.errors import MeshError
@@ -48,6 +50,7 @@ class ControlApi:
     """Serves `server` on `address` ("host:port") to whoever knows `token`."""
 
     def __init__(self, server: NodeServer, *, address: str, token: str) -> None:
+        logging.getLogger("aiohttp.server").addFilter(_worth_a_line)
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         application = web.Application(middlewares=[_errors, _authorise(token)], client_max_size=BODY_BYTES_MAX)
@@ -85,6 +88,11 @@ class ControlApi:
     async def stop(self) -> None:
         """End what is being answered, and listen no more."""
         await self._runner.cleanup()
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Not what a stranger sent that is no HTTP: it is answered with 400, and must not fill our standard error."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def answer(body: Any, status: int = 200) -> web.Response:
