@@ -13,14 +13,20 @@ header    format      1
           core        indexes of the correct nodes that must converge after the heal
           deadline    {total_ns, rounds, interval_ns, reconnect_ns, transfer_ns, exchange_ns,
                        specification_rounds, inputs}: how long convergence may take, and from what it was computed
+          quorum      {epoch, network, size, detection_ns, recovery_ns, gated}, or null where there is no roster:
+                       the members are `nodes`, `size` of them make a certificate (n - f), `network` is the mesh's name;
+                       how long a node may take to see that it is cut off, and to be healthy again after the heal;
+                       `gated`: whether a node that is not healthy refuses local writes, too
           checks      [{name, options}]   left_out          checks that could not be made: {name: why}
-          faults      [{id, fault, required, what}]
+          faults      [{id, fault, required, what, links, nodes, strategy, latency_ms, loss}]   links and nodes that
+                       it is about; of a Byzantine seat the strategy; of a slow or lossy link how slow and how lossy
           capabilities, versions, plan    what the backend can do; who made this; the plan, verbatim
 
 invoke    op          a number of its own for each invocation
           process     the logical client: sequential, and new after an indefinite outcome
           node        whom it asked       t, intended       when it did, and when it meant to (ns)
           object      "" for a digest     action            add, remove, read, increment, decrement, digest
+          level       local; stable: a write that is acknowledged with a certificate; quorum: a read after reconciling
           value       the argument        symbol            how the plan named it, where it depended on a read
           final       whether this is one of the last reads, after the heal
 complete  op          of the invocation   t                 when the answer came (ns)
@@ -28,12 +34,30 @@ complete  op          of the invocation   t                 when the answer came
           value       what came back      error             one line, where there is one
           commit      id (hex) of the commit that a write made
           visible     ids (hex) of the branch heads that a read was computed from
+          certificate of a stable write: {statement, votes: [[voter, signature], ...]}, all in hex
 fault     fault       its id              stage             injected, observed, lifted, skipped
           t, note     when, and a line    evidence          how it was seen to bite; "bites" counts
 phase     phase       load, heal, quiesce, final, done      t, note
 node      node        whose event it is   name              started, accepted, committed, proven, ...
           monotonic, wall   that node's own clocks (ns)     t   when it was recorded, for people only
-          data        committed: {id, prev, deps, operations, accuses}; accepted: {ids}; ...
+          data        committed  {id, author, incarnation, seq, prev, deps, operations, accuses}; a Byzantine seat tells
+                                 of every commit that it signs, so of two for one slot when it forks
+                      accepted   {ids}          in the order in which this node took them into its accepted set
+                      state      {from, to, reachable, quorum}: healthy, partitioned, recovering; on every change
+                      certified  {id, statement, votes}: this node verified and kept a certificate
+                      proven     {agent, proof}: proof is {first, first_signature, second, second_signature}, in hex
+                      suspected, cleared        {agent, score}: this node does not talk to a peer; it does again
+                      selected   {rounds, available, k}: of each of the last gossip rounds the peers that were picked
+                                 (the first 16 digits of each agent id), of how many, and how many were wanted
+                      resources  {used, limits}: how much of each bounded thing is in use, by name
+                      clock      {}: `t` and `monotonic` are of one instant, so the node's other events can be placed
+                                 on the harness's clock; without one, `t` is exact (simulator)
+
+A statement has 144 bytes, integers big-endian, and a vote is an Ed25519 signature of exactly those: domain
+b"knhk.vote.v1" and zeros (16), network (32: BLAKE2b-256 of the mesh's name, personalised "knhk.network"), epoch (8),
+author (32), incarnation (16), seq (8), commit id (32).  A proof is two commit headers of 208 bytes for one slot, each
+with its author's signature: b"knhk.commit.v1", zeros (16), network (32), author (32), incarnation (16), seq (8), prev
+(32), dependencies (32), body (32), clock (8); a commit's id is BLAKE2b-256 of its header, personalised "knhk.commit".
 
 Only `t` of invoke, complete, fault and phase are on one clock.  Elements are integers or strings, never booleans;
 1 and "1" are two elements.  Values: a digest's is {root, digest}, both hex; a counter's is an integer; a set's is
@@ -58,6 +82,7 @@ HISTORY_FORMAT = 1
 Element = int | str
 ObjectType = Literal["gset", "pncounter", "orset"]
 Outcome = Literal["ok", "fail", "info"]
+Level = Literal["local", "stable", "quorum"]
 
 
 class HistoryError(Exception):
@@ -101,12 +126,28 @@ class CheckEntry(msgspec.Struct, frozen=True):
 
 
 class FaultEntry(msgspec.Struct, frozen=True):
-    """A fault that the plan holds."""
+    """A fault that the plan holds, with what it is about where that matters to a checker."""
 
     id: str
     fault: str
     required: bool
     what: str = ""
+    links: tuple[tuple[int, int], ...] = ()
+    nodes: tuple[int, ...] = ()
+    strategy: str = ""
+    latency_ms: float = 0.0
+    loss: float = 0.0
+
+
+class QuorumEntry(msgspec.Struct, frozen=True):
+    """The roster and the bounds that follow from it, in nanoseconds; the module's docstring explains them."""
+
+    epoch: int
+    network: str
+    size: int
+    detection_ns: int
+    recovery_ns: int
+    gated: bool = False
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field="kind"):
@@ -121,6 +162,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field=
     objects: list[ObjectEntry]
     core: list[int]
     deadline: Deadline
+    quorum: QuorumEntry | None = None
     checks: list[CheckEntry]
     left_out: dict[str, str] = {}
     faults: list[FaultEntry] = []
@@ -142,6 +184,7 @@ class Invoke(msgspec.Struct, frozen=True, kw_only=True, tag="invoke", tag_field=
     value: Any = None
     symbol: Any = None
     final: bool = False
+    level: Level = "local"
 
 
 class Complete(msgspec.Struct, frozen=True, kw_only=True, tag="complete", tag_field="kind"):
@@ -154,6 +197,7 @@ class Complete(msgspec.Struct, frozen=True, kw_only=True, tag="complete", tag_fi
     error: str | None = None
     commit: str | None = None
     visible: list[str] | None = None
+    certificate: dict[str, Any] | None = None
 
 
 class FaultEvent(msgspec.Struct, frozen=True, kw_only=True, tag="fault", tag_field="kind"):
