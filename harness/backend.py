@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from checkers.history import Level
 from faults.vocabulary import PlannedFault, Trigger
 
 
@@ -24,6 +25,7 @@ class Ask(msgspec.Struct, frozen=True):
     type: str
     action: str
     value: Any = None
+    level: Level = "local"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -34,6 +36,7 @@ class Answer(msgspec.Struct, frozen=True):
     error: str | None = None
     commit: str | None = None
     visible: list[str] | None = None
+    certificate: dict[str, Any] | None = None
 
 
 Evidence = dict[str, int | float | str]
@@ -47,10 +50,11 @@ NodeObserver = Callable[[int, str, int, int, dict[str, Any]], None]
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """What real machines need beyond the model's deadline (ns): to find dead peers again, and for each exchange."""
+    """What real machines need beyond the models (ns): to find dead peers again, for each exchange, for a timer."""
 
     reconnect_ns: int = 0
     exchange_ns: int = 0
+    timer_ns: int = 0
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -70,6 +74,7 @@ class Backend(Protocol):
     """One cluster for one run of one plan."""
 
     name: str
+    network_name: str
     allowance: Allowance
 
     def start(self, observer: NodeObserver) -> None:

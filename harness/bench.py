@@ -209,6 +209,7 @@ BENCHES: dict[str, Callable[[], list[str]]] = {
     "relay": _later("harness.bench_relay"),
     "local": _later("harness.bench_local"),
     "docker": _later("harness.bench_docker"),
+    "quorum": _later("harness.bench_quorum"),
 }
 """The benches by name."""
 

@@ -37,8 +37,11 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Cluster(_Table, frozen=True):
     """The nodes and how they gossip.  `faulty` is f, by default (n - 1) // 3; `regions` names one a node.
 
-    `disk_sync_ms_max` is for simulated disks: a sync takes from 0.3 ms to so long.  `transports` are what real nodes
-    run it over, once each; on `wiring` "direct" their links go through no relay.
+    With a `roster`, nodes certify stable writes and detect partitions: every `probe_interval_ms` each peer is probed,
+    and an echo counts for `probe_misses` intervals; with `gate_local_writes` a node that is cut off refuses local
+    writes, too.  `observe` names what nodes tell of themselves at intervals.  `disk_sync_ms_max` is for simulated
+    disks: a sync takes from 0.3 ms to so long.  `transports` are what real nodes run it over, once each; on `wiring`
+    "direct" their links go through no relay.
     """
 
     nodes: int = 4
@@ -46,7 +49,12 @@ class Cluster(_Table, frozen=True):
     wiring: Wiring = "relayed"
     faulty: int | None = None
     fanout: int | None = None
-    strategy: Literal["random", "nearest", "hybrid"] = "random"
+    strategy: Literal["random", "nearest", "hybrid", "region"] = "random"
+    roster: bool = False
+    gate_local_writes: bool = False
+    probe_interval_ms: float = 100.0
+    probe_misses: int = 7
+    observe: tuple[Literal["selections", "resources"], ...] = ()
     gossip_interval_ms: float = 100.0
     frame_bytes_max: int = 65536
     disk_sync_ms_max: float = 2.0
@@ -83,7 +91,8 @@ class Load(_Table, frozen=True):
 class WorkloadSpec(_Table, frozen=True):
     """One object under load.  `rate` is operations a second over all clients; `reads` and `removes` are shares.
 
-    `clients` clients are spread over `nodes` (all by default: say who may write where only some can).
+    `stable` is the share of the writes that want a certificate, `quorum` that of the reads which reconcile first.
+    `clients` clients are spread over `nodes` (all but the liars' by default: say who may write where only some can).
     """
 
     type: Literal["gset", "pncounter", "orset"]
@@ -91,6 +100,8 @@ class WorkloadSpec(_Table, frozen=True):
     rate: float = 20.0
     reads: float = 0.2
     removes: float = 0.0
+    stable: float = 0.0
+    quorum: float = 0.0
     clients: int | None = None
     nodes: tuple[int, ...] | None = None
 

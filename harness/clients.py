@@ -75,9 +75,10 @@ class Client:
                 action=operation.action,
                 value=value,
                 symbol=symbol,
+                level=operation.level,
             )
         )
-        ask = Ask(operation.object, operation.type, operation.action, value)
+        ask = Ask(operation.object, operation.type, operation.action, value, operation.level)
         backend.call_at(backend.now() + self._timeout_ns, lambda: self._time_out(operation))
         backend.invoke(operation.node, ask, lambda answer: self._complete(operation, answer))
 
@@ -104,6 +105,7 @@ class Client:
                 error=answer.error,
                 commit=answer.commit,
                 visible=answer.visible,
+                certificate=answer.certificate,
             )
         )
         self.busy = False

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from checkers.compose import CHECKERS, make_checker
 from checkers.history import CheckEntry, Header, ObjectEntry
-from faults.schedule import FaultError, compile_faults
-from faults.vocabulary import Byzantine, Cut, Kill, Link, PlannedFault
+from faults.byzantine import STRATEGIES
+from faults.schedule import ByzantineSpec, FaultError, compile_faults
+from faults.vocabulary import Cut, Kill, Link, PlannedFault
+from harness.bounds import quorum_entry
 from harness.campaign import (
     FRAME_BYTES_MAX,
     FRAME_BYTES_MIN,
@@ -26,7 +28,7 @@ from harness.campaign import (
 )
 from harness.deadline import deadline_for
 from harness.errors import BadInput
-from harness.plan import Plan, PlannedCluster, PlannedOperation, fault_nodes
+from harness.plan import Plan, PlannedCluster, PlannedOperation, fault_nodes, seats_of
 from harness.workloads import plan_digests, plan_workload
 
 SECOND = 1_000_000_000
@@ -46,8 +48,10 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
     load_ns = _load(campaign, source)
     workloads = _workloads(campaign, cluster.nodes, source)
     faults = _faults(campaign, cluster, seed, load_ns, source)
-    core = _core(campaign, cluster.nodes, source)
-    operations = _operations(campaign, workloads, cluster.nodes, seed, load_ns)
+    liars = seats_of(faults)
+    correct = tuple(node for node in range(cluster.nodes) if node not in liars)
+    core = _core(campaign, correct, cluster.nodes, source)
+    operations = _operations(campaign, workloads, correct, seed, load_ns)
     plan = Plan(
         campaign=campaign.name,
         shows=campaign.shows,
@@ -62,7 +66,7 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
         deadline=deadline_for(
             cluster, core=core, writes=sum(1 for o in operations if o.action not in ("read", "digest"))
         ),
-        checks=_checks(campaign, source),
+        checks=_checks(campaign, liars, source),
         expect=campaign.expect,
         requires=campaign.requires.capabilities,
     )
@@ -94,6 +98,9 @@ def _cluster(campaign: Campaign, source: str, transport: Transport | None) -> Pl
     _require(1 <= asked.gossip_interval_ms <= 60_000, source, "cluster.gossip_interval_ms", "is not in 1 .. 60000")
     low, high = FRAME_BYTES_MIN, FRAME_BYTES_MAX
     _require(low <= asked.frame_bytes_max <= high, source, "cluster.frame_bytes_max", f"is not in {low} .. {high}")
+    _require(asked.roster or not asked.gate_local_writes, source, "cluster.gate_local_writes", "needs a roster")
+    _require(10 <= asked.probe_interval_ms <= 60_000, source, "cluster.probe_interval_ms", "is not in 10 .. 60000")
+    _require(1 <= asked.probe_misses <= 1000, source, "cluster.probe_misses", "is not in 1 .. 1000")
     sync = asked.disk_sync_ms_max
     _require(0.3 <= sync <= 1000, source, "cluster.disk_sync_ms_max", "is not in 0.3 .. 1000")
     _require(
@@ -115,6 +122,11 @@ def _cluster(campaign: Campaign, source: str, transport: Transport | None) -> Pl
         network=campaign.network,
         transport=transport or transports[0],
         wiring=asked.wiring,
+        roster=asked.roster,
+        gate_local_writes=asked.gate_local_writes,
+        probe_interval_ns=int(asked.probe_interval_ms * MILLISECOND),
+        probe_misses=asked.probe_misses,
+        observe=asked.observe,
     )
 
 
@@ -168,6 +180,10 @@ def _workloads(campaign: Campaign, nodes: int, source: str) -> list[tuple[Worklo
         )
         shares = spec.reads >= 0 and spec.removes >= 0 and spec.reads + spec.removes <= 1
         _require(shares, source, f"{place}.reads", "reads and removes are shares that add up to at most 1")
+        for share in ("stable", "quorum"):
+            _require(0 <= getattr(spec, share) <= 1, source, f"{place}.{share}", "is a share, 0 to 1")
+            certified = campaign.cluster.roster or not getattr(spec, share)
+            _require(certified, source, f"{place}.{share}", "needs cluster.roster = true")
         _require(spec.type != "gset" or spec.removes == 0, source, f"{place}.removes", "a gset only grows")
         _require(
             spec.clients is None or 1 <= spec.clients <= 1000,
@@ -196,27 +212,33 @@ def _faults(
     except FaultError as error:
         raise BadInput(source, error.place, error.message) from None
     _check_wiring(cluster, planned, source)
-    for one in planned:
-        if isinstance(one.fault, Byzantine):
-            raise BadInput(source, "faults", f"{one.id}: this harness has no Byzantine seats yet; leave the fault out")
-    wiped = {
-        node for one in planned if isinstance(one.fault, Kill) and one.fault.disk == "wipe" for node in fault_nodes(one)
-    }
+    for index, one in enumerate(campaign.faults):
+        if isinstance(one, ByzantineSpec):
+            known = one.strategy in STRATEGIES
+            said = f'unknown strategy "{one.strategy}"; one of {", ".join(STRATEGIES)}'
+            _require(known, source, f"faults[{index}].strategy", said)
+    _check_assumption(campaign, cluster, planned, source)
+    return tuple(planned)
+
+
+def _check_assumption(campaign: Campaign, cluster: PlannedCluster, planned: list[PlannedFault], source: str) -> None:
+    """A claim rests on at most so many liars and lost disks; a node that is both counts once."""
+    liars = set(seats_of(planned))
+    kills = [one for one in planned if isinstance(one.fault, Kill) and one.fault.disk == "wipe"]
+    wiped = {node for one in kills for node in fault_nodes(one)}
     allowed = campaign.assumes.byzantine_and_wiped_max
     allowed = cluster.faulty if allowed is None else allowed
-    _require(
-        0 <= allowed <= cluster.nodes,
-        source,
-        "assumes.byzantine_and_wiped_max",
-        f"is not in 0 .. {cluster.nodes}",
-    )
-    _require(
-        len(wiped) <= allowed,
-        source,
-        "assumes.byzantine_and_wiped_max",
-        f"the faults wipe {len(wiped)} nodes, the claim rests on at most {allowed}",
-    )
-    return tuple(planned)
+    place = "assumes.byzantine_and_wiped_max"
+    _require(0 <= allowed <= cluster.nodes, source, place, f"is not in 0 .. {cluster.nodes}")
+    count = len(liars | wiped)
+    said = f"the faults make {len(liars)} nodes lie and wipe {len(wiped)}, the claim rests on at most {allowed}"
+    _require(count <= allowed, source, place, said)
+    for one in planned:
+        hurt = set(fault_nodes(one)) & liars if isinstance(one.fault, Kill) else set()
+        _require(
+            not hurt, source, "faults", f"{one.id} kills a liar, node {min(hurt, default=0)}: nothing would be shown"
+        )
+    _require(len(liars) < cluster.nodes, source, "faults", "every node lies: there is nobody to be hurt")
 
 
 def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: str) -> None:
@@ -229,16 +251,17 @@ def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: 
         _require(not problem, source, "cluster.wiring", f'{one.id} ({one.what}) needs wiring = "{wanted}"')
 
 
-def _core(campaign: Campaign, nodes: int, source: str) -> tuple[int, ...]:
-    core = tuple(range(nodes)) if campaign.core is None else tuple(sorted(set(campaign.core)))
+def _core(campaign: Campaign, correct: tuple[int, ...], nodes: int, source: str) -> tuple[int, ...]:
+    core = correct if campaign.core is None else tuple(sorted(set(campaign.core)))
     _require(bool(core), source, "core", "names no node: nothing would have to converge")
     for node in core:
         _require(0 <= node < nodes, source, "core", f"no node {node}; nodes are 0 to {nodes - 1}")
+        _require(node in correct, source, "core", f"node {node} lies: it cannot be held to anything")
     return core
 
 
 def _operations(
-    campaign: Campaign, workloads: list[tuple[WorkloadSpec, str]], nodes: int, seed: int, load_ns: int
+    campaign: Campaign, workloads: list[tuple[WorkloadSpec, str]], nodes: tuple[int, ...], seed: int, load_ns: int
 ) -> tuple[PlannedOperation, ...]:
     operations: list[PlannedOperation] = []
     for index, (spec, name) in enumerate(workloads):
@@ -246,7 +269,7 @@ def _operations(
             spec,
             index=index,
             name=name,
-            nodes=spec.nodes or tuple(range(nodes)),
+            nodes=spec.nodes or nodes,
             seed=seed,
             load_ns=load_ns,
             first_id=len(operations),
@@ -260,11 +283,15 @@ def _operations(
     return tuple(sorted(operations, key=lambda operation: (operation.at_ns, operation.id)))
 
 
-def _checks(campaign: Campaign, source: str) -> tuple[CheckEntry, ...]:
+def _checks(campaign: Campaign, liars: tuple[int, ...], source: str) -> tuple[CheckEntry, ...]:
     types = {spec.type for spec in campaign.workloads}
     usual = ["crashes", "convergence", "visibility", "availability", "exposure"]
     usual += ["durability", "set_full"] if types & {"gset", "orset"} else []
     usual += ["counter"] if "pncounter" in types else []
+    usual += [c for c in ("quorum", "partition") if c in CHECKERS] if campaign.cluster.roster else []
+    usual += ["accountability"] if liars and "accountability" in CHECKERS else []
+    usual += ["selection"] if "selection" in CHECKERS and "selections" in campaign.cluster.observe else []
+    usual += ["resources"] if "resources" in CHECKERS and "resources" in campaign.cluster.observe else []
     asked = campaign.checks
     named = {check.name for check in asked}
     for index, check in enumerate(asked):
@@ -296,6 +323,7 @@ def _try_checks(plan: Plan, source: str) -> None:
         objects=list(plan.objects),
         core=list(plan.core),
         deadline=plan.deadline,
+        quorum=quorum_entry(plan, network=""),
         checks=list(plan.checks),
     )
     for index, check in enumerate(plan.checks):

@@ -9,13 +9,14 @@ Times are integer nanoseconds from the start of the load.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from checkers.history import CheckEntry, Deadline, ObjectEntry
-from faults.vocabulary import PlannedFault
+from checkers.history import CheckEntry, Deadline, Level, ObjectEntry
+from faults.vocabulary import Byzantine, PlannedFault
 from harness.campaign import Expect, Network, Transport, Wiring, split_place
 from harness.errors import BadInput
 
@@ -38,6 +39,7 @@ class PlannedOperation(msgspec.Struct, frozen=True):
     action: str
     value: int | str | None = None
     seen: float | None = None
+    level: Level = "local"
 
 
 class PlannedCluster(msgspec.Struct, frozen=True):
@@ -54,6 +56,11 @@ class PlannedCluster(msgspec.Struct, frozen=True):
     network: Network
     transport: Transport = "quic"
     wiring: Wiring = "relayed"
+    roster: bool = False
+    gate_local_writes: bool = False
+    probe_interval_ns: int = 100_000_000
+    probe_misses: int = 7
+    observe: tuple[str, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +81,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckEntry, ...]
     expect: Expect
     requires: tuple[str, ...] = ()
+
+
+def byzantine_seats(plan: Plan) -> tuple[int, ...]:
+    """The nodes that lie at some time, ascending: faulty for the whole run."""
+    return seats_of(plan.faults)
+
+
+def seats_of(faults: Iterable[PlannedFault]) -> tuple[int, ...]:
+    """The nodes that these faults give to liars, ascending."""
+    return tuple(sorted({node for one in faults if isinstance(one.fault, Byzantine) for node in one.fault.nodes}))
 
 
 def encode_plan(plan: Plan) -> bytes:

@@ -21,8 +21,9 @@ import msgspec
 from checkers.history import Complete, Deadline, FaultEntry, Header, Invoke, NodeEntry
 from faults.vocabulary import At, PlannedFault, Trigger
 from harness.backend import Answer, Ask, Backend, Evidence
+from harness.bounds import quorum_entry
 from harness.clients import Client, Survey
-from harness.plan import Plan
+from harness.plan import Plan, byzantine_seats
 from harness.recorder import Recorder
 from harness.subject import REFERENCE, Subject
 from harness.versions import versions
@@ -50,27 +51,42 @@ def header_for(
         for check in plan.checks
         if CHECKS_REST_ON.get(check.name, "") not in ("", *subject.offers)
     }
+    liars = byzantine_seats(plan)
     return Header(
         campaign=plan.campaign,
         seed=plan.seed,
         backend=backend.name,
         nodes=[
-            NodeEntry(index=number, agent=agent, region=plan.cluster.regions[number])
+            NodeEntry(index=number, agent=agent, region=plan.cluster.regions[number], byzantine=number in liars)
             for number, agent in enumerate(backend.agents())
         ],
         faulty=plan.cluster.faulty,
         objects=list(plan.objects),
         core=list(plan.core),
         deadline=deadline_on(plan, backend),
+        quorum=quorum_entry(plan, network=backend.network_name, allowance=backend.allowance),
         checks=[check for check in plan.checks if check.name not in left_out],
         left_out=left_out,
-        faults=[
-            FaultEntry(id=one.id, fault=type(one.fault).__name__.lower(), required=one.required, what=one.what)
-            for one in plan.faults
-        ],
+        faults=[fault_entry(one) for one in plan.faults],
         capabilities=list(capabilities),
         versions=versions(),
         plan=raw,
+    )
+
+
+def fault_entry(planned: PlannedFault) -> FaultEntry:
+    """What checkers are told of a planned fault."""
+    fault: Any = planned.fault
+    return FaultEntry(
+        id=planned.id,
+        fault=type(fault).__name__.lower(),
+        required=planned.required,
+        what=planned.what,
+        links=getattr(fault, "links", ()),
+        nodes=getattr(fault, "nodes", ()),
+        strategy=getattr(fault, "strategy", ""),
+        latency_ms=getattr(fault, "latency_ms", 0.0) + getattr(fault, "jitter_ms", 0.0),
+        loss=getattr(fault, "loss", 0.0),
     )
 
 

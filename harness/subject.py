@@ -21,7 +21,7 @@ import msgspec
 from harness.campaign import Transport, split_place
 from harness.errors import BadInput
 
-OFFERS = ("events", "visibility", "clock", "peers", "ticks", "failpoints")
+OFFERS = ("events", "visibility", "clock", "peers", "ticks", "failpoints", "stable", "byzantine")
 CONFIG = "{config}"
 
 
@@ -32,7 +32,9 @@ class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     command: tuple[str, ...]
     types: tuple[Literal["gset", "pncounter", "orset"], ...] = ("gset", "pncounter", "orset")
     transports: tuple[Transport, ...] = ("quic", "tcp")
-    offers: tuple[Literal["events", "visibility", "clock", "peers", "ticks", "failpoints"], ...] = ()
+    offers: tuple[
+        Literal["events", "visibility", "clock", "peers", "ticks", "failpoints", "stable", "byzantine"], ...
+    ] = ()
     image: str = ""
     directory: Path = Path()
 
@@ -44,7 +46,7 @@ class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 REFERENCE = Subject(
     name="knhk_mesh",
     command=(sys.executable, "-m", "knhk_mesh", "run", "--config", CONFIG),
-    offers=("events", "visibility", "clock", "peers", "ticks"),
+    offers=("events", "visibility", "clock", "peers", "ticks", "stable", "byzantine"),
     directory=Path(__file__).resolve().parent.parent,
 )
 

@@ -8,9 +8,10 @@ OR-Set client also adds again what it once added, because a set that forgets a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
+from checkers.history import Level
 from faults.streams import stream
 from harness.campaign import WorkloadSpec
 from harness.plan import PlannedOperation
@@ -80,14 +81,16 @@ def plan_workload(
     """The operations of workload number `index` on the object `name`, clients spread over `nodes`, by time."""
     clients = spec.clients or len(nodes)
     gap_ns = 1e9 * clients / spec.rate
-    drafts: list[tuple[int, int, int, Draft]] = []
+    drafts: list[tuple[int, int, int, Draft, Level]] = []
     for client in range(clients):
         random = stream(seed, "workload", index, client)
+        levels = stream(seed, "levels", index, client)
         elements = iter(range(client, 1 << 62, clients))
         operations = GENERATORS[spec.type](spec, random, elements)
         at = random.random() * gap_ns
         while at < load_ns:
-            drafts.append((int(at), client, len(drafts), next(operations)))
+            draft = next(operations)
+            drafts.append((int(at), client, len(drafts), draft, _level(spec, draft[0], levels)))
             at += gap_ns * (0.5 + random.random())
     drafts.sort(key=lambda draft: draft[:3])
     return [
@@ -101,17 +104,25 @@ def plan_workload(
             action=action,
             value=value,
             seen=seen,
+            level=level,
         )
-        for number, (at_ns, client, _, (action, value, seen)) in enumerate(drafts)
+        for number, (at_ns, client, _, (action, value, seen), level) in enumerate(drafts)
     ]
 
 
-def plan_digests(*, nodes: int, interval_ns: int, load_ns: int, first_id: int) -> list[PlannedOperation]:
+def _level(spec: WorkloadSpec, action: str, random: Random) -> Level:
+    draw = random.random()
+    if action == "read":
+        return "quorum" if draw < spec.quorum else "local"
+    return "stable" if draw < spec.stable else "local"
+
+
+def plan_digests(*, nodes: Sequence[int], interval_ns: int, load_ns: int, first_id: int) -> list[PlannedOperation]:
     """An observer a node that asks for its root and value digest at `interval_ns`, staggered over the nodes."""
     times = [
         (at_ns, node)
-        for node in range(nodes)
-        for at_ns in range(interval_ns * (node + 1) // nodes, load_ns, interval_ns)
+        for place, node in enumerate(nodes)
+        for at_ns in range(interval_ns * (place + 1) // len(nodes), load_ns, interval_ns)
     ]
     return [
         PlannedOperation(

@@ -19,7 +19,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from knhk_mesh.errors import ConfigError, MeshError, StorageError, one_line
 from knhk_mesh.identity import SEED_BYTES, Signer
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "init":
             print(_init(options))
             return 0
-        return _run(options.config)
+        return run(options.config)
     except ConfigError as error:
         return _say(error, EXIT_USAGE)
 
@@ -77,14 +77,15 @@ def _say(error: Exception, code: int) -> int:
     return code
 
 
-def _run(path: Path) -> int:
+def run(path: Path, **beside: Any) -> int:
+    """Run the node that the file at `path` configures, until SIGTERM; its exit code.  `beside` is for `serve`."""
     from knhk_mesh.settings import read_settings
 
     settings = read_settings(path)
     from knhk_mesh.serve import serve
 
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, **beside))
     except StorageError as error:
         return _say(error, EXIT_DISK if "cannot be written" in str(error) else EXIT_DATA)
     except ConfigError as error:  # of the transport, which has limits of its own

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -18,7 +19,19 @@ from aiohttp.typedefs import Handler, Middleware
 
 from knhk_mesh.errors import MeshError
 from knhk_mesh.histograms import histogram_of
-from knhk_mesh.requests import ClientOperation, Digest, Digests, Read, Refusal, Value, Write, Written
+from knhk_mesh.quorum import Certificate
+from knhk_mesh.requests import (
+    CertificateOf,
+    ClientOperation,
+    Digest,
+    Digests,
+    Indefinite,
+    Read,
+    Refusal,
+    Value,
+    Write,
+    Written,
+)
 from knhk_mesh.server import NodeServer
 from knhk_mesh.telemetry import TICK_NS
 
@@ -37,7 +50,7 @@ class OperationsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /operations."""
 
     operations: list[ClientOperation]
-    level: Literal["local"] = "local"
+    level: Literal["local", "stable"] = "local"
 
 
 class ClockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +62,7 @@ class ClockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ControlApi:
     """Serves `server` on `address` ("host:port") to whoever knows `token`."""
 
-    def __init__(self, server: NodeServer, *, address: str, token: str) -> None:
+    def __init__(self, server: NodeServer, *, address: str, token: str, routes: Iterable[web.RouteDef] = ()) -> None:
         logging.getLogger("aiohttp.server").addFilter(_worth_a_line)
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
@@ -59,11 +72,13 @@ class ControlApi:
             [
                 web.post("/operations", post_operations),
                 web.get("/objects/{name}", get_object),
+                web.get("/certificates/{commit}", get_certificate),
                 web.get("/digest", get_digest),
                 web.get("/status", get_status),
                 web.get("/events", get_events),
                 web.get("/ticks", get_ticks),
                 web.post("/clock", post_clock),
+                *routes,
             ]
         )
         # A few hundred compressed kilobytes of blanks would hold the node up for seconds, whoever sends them.
@@ -152,14 +167,39 @@ async def post_operations(request: web.Request) -> web.Response:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return refuse(400, str(error))
     async with asyncio.timeout(ANSWER_SECONDS_MAX):
-        result = await request.app[SERVER].submit(Write(tuple(asked.operations)))
-    if isinstance(result, Refusal):
+        result = await request.app[SERVER].submit(Write(tuple(asked.operations), asked.level))
+    if isinstance(result, Refusal | Indefinite):
         return _refused(result)
     assert isinstance(result, Written)
-    return answer({"commit": result.commit.hex(), "resolved": result.resolved})
+    told: dict[str, Any] = {"commit": result.commit.hex(), "resolved": result.resolved}
+    if result.certificate is not None:
+        told["certificate"] = _certificate(result.certificate)
+    return answer(told)
 
 
-def _refused(refusal: Refusal) -> web.Response:
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    """Everything in hex, as docs/node-contract.md has it."""
+    votes = [[voter.hex(), signature.hex()] for voter, signature in certificate.votes]
+    return {"statement": certificate.statement.hex(), "votes": votes}
+
+
+async def get_certificate(request: web.Request) -> web.Response:
+    """The certificate that this node keeps of a commit."""
+    try:
+        commit = bytes.fromhex(request.match_info["commit"])
+    except ValueError:
+        return refuse(400, "the id of a commit is hexadecimal")
+    async with asyncio.timeout(ANSWER_SECONDS_MAX):
+        result = await request.app[SERVER].submit(CertificateOf(commit))
+    if isinstance(result, Certificate):
+        return answer(_certificate(result))
+    assert isinstance(result, Refusal)
+    return refuse(404, result.reason)
+
+
+def _refused(refusal: Refusal | Indefinite) -> web.Response:
+    if isinstance(refusal, Indefinite):
+        return refuse(504, refusal.reason)
     return refuse(503 if refusal.reason.startswith("overloaded") else 409, refusal.reason)
 
 
@@ -168,8 +208,13 @@ async def get_object(request: web.Request) -> web.Response:
     kind = request.query.get("type")
     if kind is None:
         return refuse(400, "type: which type of object, e.g. ?type=gset")
+    level = request.query.get("level", "local")
+    if level not in ("local", "quorum"):
+        return refuse(400, "level: is local or quorum")
     async with asyncio.timeout(ANSWER_SECONDS_MAX):
-        result = await request.app[SERVER].submit(Read(request.match_info["name"], kind))
+        result = await request.app[SERVER].submit(
+            Read(request.match_info["name"], kind, "quorum" if level == "quorum" else "local")
+        )
     if isinstance(result, Refusal):
         return _refused(result)
     assert isinstance(result, Value)
@@ -207,6 +252,10 @@ async def get_status(request: web.Request) -> web.Response:
         "accepted": report.accepted,
         "pending": report.pending,
         "proven": [agent.hex() for agent in report.proven],
+        "suspected": [agent.hex() for agent in report.suspected],
+        "partition": report.partition,
+        "voting": report.voting,
+        "used": report.used,
         "rejected": report.rejected,
         "sent": report.sent,
         "transport": server.transport_counters(),

@@ -8,6 +8,9 @@ A correct peer must not time out merely because nobody picked it.  In one round 
 probability k / (n - 1); after r rounds it has not with probability (1 - k / (n - 1))^r.  For that to be at most
 FALSE_DORMANCY, r = ln(FALSE_DORMANCY) / ln(1 - k / (n - 1)); the timeout is r rounds, at least TIMEOUT_ROUNDS_MIN.
 A false alarm costs a dial and nothing else, because any frame from the peer wakes it.
+
+    probe_interval    P          from one round of probes to the next; 0 for none
+    probe_misses      m          P x m is how long an echo proves that its sender can be reached (`partition`)
 """
 
 from __future__ import annotations
@@ -16,14 +19,19 @@ import math
 
 import msgspec
 
+from knhk_mesh.commits import network_id
 from knhk_mesh.errors import ConfigError
 from knhk_mesh.identity import AGENT_ID_BYTES
 from knhk_mesh.messages import FRAME_BYTES_MIN
+from knhk_mesh.quorum import Roster, check_roster
 
 FALSE_DORMANCY = 0.001
 TIMEOUT_ROUNDS_MIN = 10
 MILLISECOND = 1_000_000
-STRATEGIES = ("random", "nearest", "hybrid")
+STRATEGIES = ("random", "nearest", "hybrid", "region")
+OBSERVATIONS = ("selections", "resources")
+VOTE_BYTES = 104
+"""Of a vote in a certificate, with what the codec adds."""
 
 
 class PeerConfig(msgspec.Struct, frozen=True):
@@ -37,7 +45,9 @@ class PeerConfig(msgspec.Struct, frozen=True):
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is told at its start.  Raises ConfigError, naming the field, for what cannot work.
 
-    Times are integer nanoseconds.  `faulty` is f; n is len(peers) + 1.
+    Times are integer nanoseconds.  `faulty` is f; n is len(peers) + 1.  Without a `roster` there are no certificates,
+    and a node is a quorum of its own; with one, only a healthy node takes stable writes, and if `gate_local_writes`
+    any write.  `observe` names what the node tells of itself at intervals, beyond what it always does.
     """
 
     network: str
@@ -55,6 +65,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     pending_commits_max: int = 4096
     pending_bytes_max: int = 8 * 1024 * 1024
     requests_waiting_max: int = 1024
+    roster: Roster | None = None
+    gate_local_writes: bool = False
+    probe_interval_ns: int = 100 * MILLISECOND
+    probe_misses: int = 7
+    stable_timeout_ns: int = 5_000 * MILLISECOND
+    rebalance_interval_ns: int = 5_000 * MILLISECOND
+    observe: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         nodes = len(self.peers) + 1
@@ -66,12 +83,29 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         _require(0 <= self.network_start_ms < 1 << 48, "network_start_ms", "fits a commit's clock, 48 bits")
         _require(self.frame_bytes_max >= FRAME_BYTES_MIN, "frame_bytes_max", f"is at least {FRAME_BYTES_MIN}")
         for field in ("dial_backoff_max_ns", "dials_per_round_max", "delta_frames_max", "pending_commits_max",
-                      "pending_bytes_max", "requests_waiting_max"):  # fmt: skip
+                      "pending_bytes_max", "requests_waiting_max", "probe_misses", "stable_timeout_ns",
+                      "rebalance_interval_ns"):  # fmt: skip
             _require(getattr(self, field) >= 1, field, "is at least 1")
         ids = [peer.agent_id for peer in self.peers]
         _require(all(len(one) == AGENT_ID_BYTES for one in ids), "peers", "have ids of 32 bytes")
         _require(len(set(ids)) == len(ids), "peers", "are distinct")
         _require(all(peer.addr for peer in self.peers), "peers", "have an address")
+        probing = self.probe_interval_ns
+        _require(probing == 0 or probing >= MILLISECOND, "probe_interval_ns", "is 0, or at least a millisecond")
+        _require(set(self.observe) <= set(OBSERVATIONS), "observe", f"names some of {', '.join(OBSERVATIONS)}")
+        _require(self.roster is not None or not self.gate_local_writes, "gate_local_writes", "needs a roster")
+        if self.roster is not None:
+            self._check_roster(self.roster)
+
+    def _check_roster(self, roster: Roster) -> None:
+        check_roster(roster)
+        _require(roster.network == network_id(self.network), "roster", "is of this network")
+        _require({peer.agent_id for peer in self.peers} <= set(roster.members), "roster", "has every peer as a member")
+        _require(len(roster.members) == len(self.peers) + 1, "roster", "has this node and its peers, and nobody else")
+        _require(roster.faulty == self.faulty, "faulty", f"is the roster's, {roster.faulty}")
+        _require(self.probe_interval_ns > 0, "probe_interval_ns", "is above 0 where there is a roster")
+        fits = roster.quorum_size * VOTE_BYTES + 512 <= self.frame_bytes_max
+        _require(fits, "frame_bytes_max", f"holds a certificate of {roster.quorum_size} votes")
 
     @property
     def quorum_size(self) -> int:

@@ -31,10 +31,14 @@ class RandomSource(Protocol):
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
-    """Hand `frame` (at most `NodeConfig.frame_bytes_max` bytes) to `peer`.  May be lost, never altered by the shell."""
+    """Hand `frame` (at most `NodeConfig.frame_bytes_max` bytes) to `peer`.  May be lost, never altered by the shell.
+
+    `free` is for the node itself: the frame says nothing that a crash could take back.
+    """
 
     peer: bytes
     frame: bytes
+    free: bool = False
 
 
 class SetTimer(msgspec.Struct, frozen=True, gc=False):

@@ -4,6 +4,7 @@
     ├── ConfigError       a configuration that cannot work
     ├── BadFrame          bytes from a peer that are no frame, or not one for us
     ├── BadCommit         a commit that no node may ever take in
+    ├── BadCertificate    a vote, or a certificate, that proves nothing
     ├── StorageError      a journal that cannot be opened, read or written (storage)
     ├── TransportError    an address that cannot be had (transport)
     ├── PeerRejected      a peer that cannot be registered (peer_registry)
@@ -45,6 +46,14 @@ class BadFrame(MeshError):
 
 class BadCommit(MeshError):
     """A commit that is invalid as a function of itself and its past, for every node alike."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class BadCertificate(MeshError):
+    """A vote or a certificate that proves nothing, for every node alike; `reason` is one of a few fixed words."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)

@@ -18,14 +18,15 @@ observer to say (33).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from knhk_mesh.commits import WireCommit
+from knhk_mesh.commits import WireCommit, commit_id
 from knhk_mesh.config import NodeConfig
 from knhk_mesh.effects import Event, Instant, RandomSource, Send
 from knhk_mesh.identity import AgentId
-from knhk_mesh.messages import WANTS_MAX, Delta, Frame, Pull, Push, encode_frame
+from knhk_mesh.messages import WANTS_MAX, Delta, Pull, Push
+from knhk_mesh.outbox import Outbox
 from knhk_mesh.peer_registry import PeerRegistry
 from knhk_mesh.reconcile import entries_that_fit, pack_deltas
 from knhk_mesh.replica import Replica
@@ -33,7 +34,8 @@ from knhk_mesh.security import ByzantineValidator
 from knhk_mesh.selection import PeerInfo
 from knhk_mesh.telemetry import PhaseTimes
 
-SESSION_BITS = 64
+Select = Callable[[int], list[PeerInfo]]
+"""min(k, available) distinct peers."""
 
 
 class GossipCoordinator:
@@ -45,7 +47,9 @@ class GossipCoordinator:
         registry: PeerRegistry,
         replica: Replica,
         validator: ByzantineValidator,
+        outbox: Outbox,
         *,
+        select: Select,
         random: RandomSource,
         phases: PhaseTimes,
     ) -> None:
@@ -55,19 +59,13 @@ class GossipCoordinator:
         self._validator = validator
         self._random = random
         self._phases = phases
-        self._select = {
-            "random": registry.get_random_peers,
-            "nearest": registry.get_nearest_peers,
-            "hybrid": registry.get_hybrid_peers,
-        }[config.strategy]
-        self._session = random.getrandbits(SESSION_BITS)
-        self._sequences: dict[AgentId, int] = {}
+        self._select = select
+        self._outbox = outbox
         self._peer_roots: dict[AgentId, bytes] = {}
-        self._last_round: list[AgentId] = []
+        self.last_round: list[AgentId] = []
         self._quiescent = False
         self._entries_max = entries_that_fit(config.frame_bytes_max)
         self.rounds = 0
-        self.sent: Counter[str] = Counter()
 
     def gossip_round(self, now: Instant) -> list[Send]:
         """Push to the selected peers and to dormant ones whose backoff has run out."""
@@ -82,36 +80,38 @@ class GossipCoordinator:
         start = phases.now()
         frames = self._push([*peers, *dialled])
         phases.since("push", start)
-        self._last_round = [peer.agent_id for peer in peers]
+        self.last_round = [peer.agent_id for peer in peers]
         return frames
 
     def _push(self, peers: Sequence[PeerInfo]) -> list[Send]:
         root = self._replica.log.root()
-        return [
-            self._send(peer.agent_id, "push", Push(self._session, self._sequence(peer.agent_id), root))
-            for peer in peers
-        ]
+        outbox = self._outbox
+        return [outbox.send(peer.agent_id, Push(outbox.session, outbox.next(peer.agent_id), root)) for peer in peers]
 
-    def on_push(self, peer: AgentId, frame: Push) -> list[Send]:
+    def on_push(self, now: Instant, peer: AgentId, frame: Push) -> list[Send]:
         """Answer a push: silence if the roots agree, a pull if they do not."""
         self._peer_roots[peer] = frame.root
-        if frame.root == self._replica.log.root():
+        if frame.root == self._replica.log.root() or not self._validator.may_push(now.monotonic, peer):
             return []
         return [self._pull(peer, forks=[], answer=False)]
 
-    def on_pull(self, peer: AgentId, frame: Pull) -> list[Send]:
+    def on_pull(self, now: Instant, peer: AgentId, frame: Pull) -> list[Send]:
         """Send what the peer lacks, in bounded frames; pull in turn if it has what we lack."""
+        if not self._validator.may_pull(now.monotonic, peer):
+            return []
         start = self._phases.now()
         self._peer_roots[peer] = frame.root
         table = self._replica.heads
         comparison = table.compare(frame.heads)
         lacked = table.lacked_by_peer(comparison, frame.low, frame.high, frame.wants)
-        frames = [
-            self._send(peer, "delta", Delta(self._session, self._sequence(peer), batch))
-            for batch in pack_deltas(
-                lacked, frame_bytes_max=self._config.frame_bytes_max, frames_max=self._config.delta_frames_max
-            )
-        ]
+        frames: list[Send] = []
+        for batch in pack_deltas(
+            lacked, frame_bytes_max=self._config.frame_bytes_max, frames_max=self._config.delta_frames_max
+        ):
+            delta = self._outbox.send(peer, Delta(self._outbox.session, self._outbox.next(peer), batch))
+            if not self._validator.may_answer(now.monotonic, peer, len(delta.frame)):
+                break
+            frames.append(delta)
         if not frame.answer and table.lacks_any(comparison):
             forks = table.forked_from(comparison, WANTS_MAX // 2)
             frames.append(self._pull(peer, forks=forks, answer=True))
@@ -119,15 +119,23 @@ class GossipCoordinator:
         return frames
 
     def on_delta(self, now: Instant, peer: AgentId, frame: Delta) -> list[Send]:
-        """Merge what a peer sent; it is charged for commits that no correct node would pass on."""
-        for reason in self.merge_state(now, frame.commits):
+        """Merge what a peer sent."""
+        for reason in self.merge_state(now, frame.commits, source=peer):
             self._validator.charge_commit(now, peer, reason)
         return []
 
-    def merge_state(self, now: Instant, commits: Sequence[WireCommit]) -> list[str]:
+    def take_in(self, now: Instant, peer: AgentId, commits: Sequence[WireCommit]) -> list[bytes]:
+        """Merge what `peer` sent, and charge it for what no correct node would pass on; the ids of all of it."""
+        for reason in self.merge_state(now, commits, source=peer):
+            self._validator.charge_commit(now, peer, reason)
+        return [commit_id(wire.header) for wire in commits]
+
+    def merge_state(self, now: Instant, commits: Sequence[WireCommit], *, source: AgentId = b"") -> list[str]:
         """Take in commits; returns the reasons for which some were thrown out."""
         start = self._phases.now()
-        _, bad = self._replica.merge(now, commits)
+        _, bad = self._replica.merge(
+            now, commits, source=source, may_open=partial(self._validator.may_open, now.monotonic, source)
+        )
         self._phases.since("merge", start)
         return [error.reason for error in bad]
 
@@ -135,26 +143,20 @@ class GossipCoordinator:
         """One event when this node has become quiescent with all the peers of its last round, else none."""
         start = self._phases.now()
         root = self._replica.log.root()
-        quiescent = bool(self._last_round) and all(self._peer_roots.get(peer) == root for peer in self._last_round)
+        quiescent = bool(self.last_round) and all(self._peer_roots.get(peer) == root for peer in self.last_round)
         became = quiescent and not self._quiescent
         self._quiescent = quiescent
         self._phases.since("convergence", start)
         return [Event("converged", {"round": self.rounds, "root": root.hex()})] if became else []
 
+    def pull(self, peer: AgentId, wants: Sequence[bytes]) -> Send:
+        """Ask `peer` for what it has and this node lacks, and for `wants` by name, without being asked back."""
+        return self._pull(peer, forks=list(wants)[:WANTS_MAX], answer=True)
+
     def _pull(self, peer: AgentId, *, forks: list[bytes], answer: bool) -> Send:
-        table = self._replica.heads
+        table, outbox = self._replica.heads, self._outbox
         start = table.start_at(self._random.random())
         heads, low, high = table.row(entries_max=self._entries_max, start=start)
         wants = [*forks, *self._replica.pending.roots(WANTS_MAX - len(forks))]
         root = self._replica.log.root()
-        pull = Pull(self._session, self._sequence(peer), root, heads, low, high, wants, answer)
-        return self._send(peer, "pull", pull)
-
-    def _sequence(self, peer: AgentId) -> int:
-        sequence = self._sequences.get(peer, -1) + 1
-        self._sequences[peer] = sequence
-        return sequence
-
-    def _send(self, peer: AgentId, kind: str, frame: Frame) -> Send:
-        self.sent[kind] += 1
-        return Send(peer, encode_frame(frame))
+        return outbox.send(peer, Pull(outbox.session, outbox.next(peer), root, heads, low, high, wants, answer))

@@ -6,6 +6,13 @@ A frame is one msgpack array whose first element says which it is:
     ["pull",  session, sequence, root, heads, low, high, wants, answer]
                                                              "this is what I have: send me what I lack"
     ["delta", session, sequence, commits]                    commits, each after its past as far as the sender knows
+    ["probe", session, sequence, nonce, incarnation]         "send this number back"; and who I am since my last disk
+    ["echo",  session, sequence, nonce, enrolled]            the number, and which incarnation of you I have enrolled
+    ["ask",   session, sequence, nonce]                      "what have you accepted?"
+    ["frontier", session, sequence, nonce, ids]              ids whose past is all that I have accepted
+    ["propose", session, sequence, commits]                  commits of my own: vote for them
+    ["votes", session, sequence, votes]                      my votes for commits of yours
+    ["certificates", session, sequence, certificates]        what members have certified
 
 `session` is a random 64-bit number, new at each start of a node; `sequence` grows by one for each frame to that
 peer.  `heads` is a row of 48-byte entries, one a branch head (`pack_head`): 8 bytes that name the chain, the seq
@@ -26,8 +33,9 @@ from typing import Annotated
 
 import msgspec
 
-from knhk_mesh.commits import ID_BYTES, WIRE_BYTES_MAX, Commit, WireCommit
+from knhk_mesh.commits import DEPENDENCIES_MAX, ID_BYTES, INCARNATION_BYTES, WIRE_BYTES_MAX, Commit, WireCommit
 from knhk_mesh.errors import BadFrame
+from knhk_mesh.quorum import Certificate, Vote
 
 FRAME_BYTES_MIN = WIRE_BYTES_MAX + 64
 """Every commit fits a frame whole, so none is ever cut; `config` refuses less."""
@@ -35,6 +43,10 @@ FRAME_BYTES_MIN = WIRE_BYTES_MAX + 64
 HEAD_BYTES = 48
 TAG_BYTES = 8
 WANTS_MAX = 64
+PROBE_BYTES = 8
+FRONTIER_MAX = DEPENDENCIES_MAX + 1
+VOTES_MAX = 64
+CERTIFICATES_MAX = 16
 
 _HEAD = struct.Struct(">8sQ32s")
 
@@ -71,7 +83,66 @@ class Delta(msgspec.Struct, array_like=True, tag="delta", frozen=True):
     commits: list[WireCommit]
 
 
-Frame = Push | Pull | Delta
+class Probe(msgspec.Struct, array_like=True, tag="probe", gc=False, frozen=True):
+    """`nonce` has 8 random bytes; whoever sends them back in time can be reached, and can reach us."""
+
+    session: Counter64
+    sequence: Counter64
+    nonce: bytes
+    incarnation: bytes
+
+
+class Echo(msgspec.Struct, array_like=True, tag="echo", gc=False, frozen=True):
+    """The answer to a probe; `enrolled` is empty where there is no roster."""
+
+    session: Counter64
+    sequence: Counter64
+    nonce: bytes
+    enrolled: bytes
+
+
+class Ask(msgspec.Struct, array_like=True, tag="ask", gc=False, frozen=True):
+    """Asks for the receiver's frontier as it is now."""
+
+    session: Counter64
+    sequence: Counter64
+    nonce: bytes
+
+
+class Frontier(msgspec.Struct, array_like=True, tag="frontier", frozen=True):
+    """Commits that together have all in their past that the sender has accepted."""
+
+    session: Counter64
+    sequence: Counter64
+    nonce: bytes
+    ids: list[bytes]
+
+
+class Propose(msgspec.Struct, array_like=True, tag="propose", frozen=True):
+    """Commits of the sender's own, for which it wants votes."""
+
+    session: Counter64
+    sequence: Counter64
+    commits: list[WireCommit]
+
+
+class Votes(msgspec.Struct, array_like=True, tag="votes", frozen=True):
+    """Votes of the sender."""
+
+    session: Counter64
+    sequence: Counter64
+    votes: list[Vote]
+
+
+class Certificates(msgspec.Struct, array_like=True, tag="certificates", frozen=True):
+    """Certificates, which prove themselves, whoever made them."""
+
+    session: Counter64
+    sequence: Counter64
+    certificates: list[Certificate]
+
+
+Frame = Push | Pull | Delta | Probe | Echo | Ask | Frontier | Propose | Votes | Certificates
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame).decode
@@ -90,19 +161,34 @@ def decode_frame(data: bytes, *, bytes_max: int) -> Frame:
         frame: Frame = _decode(data)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise BadFrame("garbage", str(error)) from None
-    if isinstance(frame, Push):
-        if len(frame.root) != ID_BYTES:
-            raise BadFrame("layout", "a root has 32 bytes")
-    elif isinstance(frame, Pull) and (
-        len(frame.root) != ID_BYTES
-        or len(frame.heads) % HEAD_BYTES
-        or len(frame.low) not in (0, TAG_BYTES)
-        or len(frame.high) not in (0, TAG_BYTES)
-        or len(frame.wants) > WANTS_MAX
-        or any(len(want) != ID_BYTES for want in frame.wants)
-    ):
-        raise BadFrame("layout", "a pull's root, heads, range or wants have an impossible length")
+    if not _fits(frame):
+        raise BadFrame("layout", f"a {type(frame).__name__.lower()} with fields of an impossible length")
     return frame
+
+
+def _fits(frame: Frame) -> bool:
+    """Whether every field that the codec does not bound has a length that a correct peer would send."""
+    match frame:
+        case Push(root=root):
+            return len(root) == ID_BYTES
+        case Pull(root=root, heads=heads, low=low, high=high, wants=wants):
+            whole = len(root) == ID_BYTES and not len(heads) % HEAD_BYTES and len(wants) <= WANTS_MAX
+            bounds = len(low) in (0, TAG_BYTES) and len(high) in (0, TAG_BYTES)
+            return whole and bounds and all(len(want) == ID_BYTES for want in wants)
+        case Probe(nonce=nonce, incarnation=incarnation):
+            return len(nonce) == PROBE_BYTES and len(incarnation) == INCARNATION_BYTES
+        case Echo(nonce=nonce, enrolled=enrolled):
+            return len(nonce) == PROBE_BYTES and len(enrolled) in (0, INCARNATION_BYTES)
+        case Ask(nonce=nonce):
+            return len(nonce) == PROBE_BYTES
+        case Frontier(nonce=nonce, ids=ids):
+            return len(nonce) == PROBE_BYTES and len(ids) <= FRONTIER_MAX and all(len(one) == ID_BYTES for one in ids)
+        case Votes(votes=votes):
+            return len(votes) <= VOTES_MAX
+        case Certificates(certificates=certificates):
+            return len(certificates) <= CERTIFICATES_MAX
+        case _:
+            return True
 
 
 def chain_tag(author: bytes, incarnation: bytes) -> bytes:

@@ -10,38 +10,52 @@
 on is durable: while a Persist is outstanding, frames, replies and events wait in order behind it.  So whatever a
 peer, a client or an observer has seen survives a crash, no acknowledged write is lost and no slot is used twice;
 what was in memory only is forgotten together with every trace of it (Strom and Yemini, 1985).
+
+Probes and echoes need not wait: they tell of an incarnation and of enrolments, and once those are durable a slow disk
+is no reason to be called unreachable.
+
+**The write gate.**  A write that is for healthy nodes alone is refused while this one is not, and looked at once more
+when its answer is let go: what was true when it came may not be true when its disk has it (spec-defects 2 and 8).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
+from knhk_mesh.ballots import ASKED_A_PEER_MAX
 from knhk_mesh.commits import (
     BODY_BYTES_MAX,
     OPERATIONS_MAX,
     Operation,
+    Verify,
     check_operation,
     fits_a_commit,
     open_commit,
 )
 from knhk_mesh.config import NodeConfig
 from knhk_mesh.crdt import TYPES, InvalidOperation
-from knhk_mesh.effects import Effect, Event, Instant, Persist, RandomSource, Record, Reply, SetTimer
-from knhk_mesh.errors import BadFrame
+from knhk_mesh.effects import Effect, Event, Instant, Persist, RandomSource, Record, Reply, Send, SetTimer
+from knhk_mesh.errors import BadFrame, ConfigError
 from knhk_mesh.gossip import GossipCoordinator
-from knhk_mesh.identity import AgentId, Signer
-from knhk_mesh.messages import Delta, Pull, Push
+from knhk_mesh.identity import AgentId, Signer, verify
+from knhk_mesh.member import Member
+from knhk_mesh.messages import Delta, Propose, Pull, Push
+from knhk_mesh.outbox import Outbox
 from knhk_mesh.peer_registry import PeerRegistry
 from knhk_mesh.replica import OpenCommit, Replica
 from knhk_mesh.requests import (
+    CertificateOf,
     ClientOperation,
     Digest,
     Digests,
+    Indefinite,
     Read,
     Refusal,
     Request,
     Result,
+    Status,
     StatusReport,
     Value,
     Write,
@@ -50,8 +64,13 @@ from knhk_mesh.requests import (
 from knhk_mesh.security import ByzantineValidator
 from knhk_mesh.selection import PeerInfo
 from knhk_mesh.telemetry import PhaseTimes, TickSource, no_ticks
+from knhk_mesh.topology import TopologyManager
 
 GOSSIP_TIMER = "gossip"
+PROBE_TIMER = "probe"
+TOLD_EVERY_ROUNDS = 10
+"""How often a node that is asked to tells of its selections and its resources."""
+KNOWN_RECORDS = ("incarnation", "commit", "enrolled", "vote", "certificate")
 
 
 class Node:
@@ -65,8 +84,11 @@ class Node:
         random: RandomSource,
         ticks: TickSource = no_ticks,
         opener: OpenCommit = open_commit,
+        verify: Verify = verify,
         records: Iterable[Record] = (),
     ) -> None:
+        records = list(records)
+        _check_kinds(records)
         self.agent_id = signer.agent_id
         self.config = config
         self.phases = PhaseTimes(ticks)
@@ -81,13 +103,47 @@ class Node:
         self.replica = Replica(config, signer, random=random, opener=opener)
         self.replica.recover(records)
         self.validator = ByzantineValidator(self.registry, frame_bytes_max=config.frame_bytes_max)
-        self.gossip = GossipCoordinator(
-            config, self.registry, self.replica, self.validator, random=random, phases=self.phases
+        outbox = Outbox(random)
+        self.topology = TopologyManager(
+            self.registry,
+            random=random,
+            faulty=config.faulty,
+            strategy=config.strategy,
+            region=config.region,
+            rebalance_interval_ns=config.rebalance_interval_ns,
         )
+        self.gossip = GossipCoordinator(
+            config,
+            self.registry,
+            self.replica,
+            self.validator,
+            outbox,
+            select=self.topology.select_peers,
+            random=random,
+            phases=self.phases,
+        )
+        self.member = Member(
+            config,
+            signer,
+            self.replica,
+            self.gossip,
+            self.validator,
+            outbox,
+            random=random,
+            measured=self.topology.measured,
+            verify=verify,
+        )
+        self.member.recover(records)
+        self.outbox = outbox
+        self._probing = bool(config.probe_interval_ns and (config.roster or config.strategy != "random"))
+        self._next_probe = 0
+        self._picked: list[list[str]] = []
+        self._gated: set[int] = set()
         self._random = random
         self._next_round = 0
         self._token = 0
         self._durable = 0
+        self._identity_token = 0  # of the last Persist with what probes and echoes tell of
         self._held_back: deque[tuple[int, Effect]] = deque()
 
     def start(self, now: Instant) -> list[Effect]:
@@ -107,7 +163,14 @@ class Node:
         assert self.replica.incarnation is not None
         self._next_round = now.monotonic + int(self._random.random() * self.config.gossip_interval_ns)
         started = Event("started", {"incarnation": self.replica.incarnation.hex(), "held": len(self.replica.log.held)})
-        return self._release([started, SetTimer(GOSSIP_TIMER, self._next_round)])
+        effects: list[Effect] = [started, SetTimer(GOSSIP_TIMER, self._next_round)]
+        for liar in self.replica.log.proofs:
+            self.registry.prove_faulty(liar)
+        if self._probing:
+            self.member.start(now)
+            self._next_probe = now.monotonic + int(self._random.random() * self.config.probe_interval_ns)
+            effects.append(SetTimer(PROBE_TIMER, self._next_probe))
+        return self._release(effects)
 
     def receive(self, now: Instant, peer: AgentId, frame: bytes) -> list[Effect]:
         """Take in a frame.  A bad one is counted, charged to the peer where that is just, and dropped."""
@@ -121,22 +184,75 @@ class Node:
         self.registry.touch_peer(peer, now.monotonic)
         kind = type(message)
         if kind is Push:
-            return self._release(self.gossip.on_push(peer, message))  # type: ignore[arg-type]
+            return self._release(self.gossip.on_push(now, peer, message))  # type: ignore[arg-type]
         if kind is Pull:
-            return self._release(self.gossip.on_pull(peer, message))  # type: ignore[arg-type]
-        assert isinstance(message, Delta)
-        return self._release(self.gossip.on_delta(now, peer, message))
+            return self._release(self.gossip.on_pull(now, peer, message))  # type: ignore[arg-type]
+        if kind is Delta:
+            return self._took_in(now, partial(self.gossip.on_delta, now, peer, message))  # type: ignore[arg-type]
+        frames = partial(self.member.on_frame, now, peer, message)  # type: ignore[arg-type]
+        return self._took_in(now, frames) if kind is Propose else self._release(frames())
+
+    def _took_in(self, now: Instant, take: Callable[[], Sequence[Effect]]) -> list[Effect]:
+        """Take in commits; whoever waited for one that was accepted is told, and who is proven is shut out."""
+        log = self.replica.log
+        accepted, proven = len(log.accepted), len(log.proofs)
+        effects = list(take())
+        if len(log.proofs) != proven:
+            for liar in log.proofs:
+                self.registry.prove_faulty(liar)
+        if len(log.accepted) != accepted:
+            effects += self.member.accepted(now)
+        return self._release(effects)
 
     def timer(self, now: Instant, timer: str) -> list[Effect]:
-        """Run a gossip round and set the timer of the next; rounds that a pause swallowed are not made up for."""
-        if timer != GOSSIP_TIMER:
+        """Run a round and set the timer of the next; rounds that a pause swallowed are not made up for."""
+        if timer == GOSSIP_TIMER:
+            effects: list[Effect] = [*self.gossip.check_convergence(), *self.gossip.gossip_round(now)]
+            effects += self._observations()
+            self._next_round = _following(self._next_round, self.config.gossip_interval_ns, now)
+            return self._release([*effects, SetTimer(GOSSIP_TIMER, self._next_round)])
+        if timer == PROBE_TIMER:
+            effects = [*self.member.on_timer(now), *self.topology.rebalance_topology(now.monotonic)]
+            self._next_probe = _following(self._next_probe, self.config.probe_interval_ns, now)
+            return self._release([*effects, SetTimer(PROBE_TIMER, self._next_probe)])
+        return []
+
+    def _observations(self) -> list[Event]:
+        """What this node was asked to tell of itself, every TOLD_EVERY_ROUNDS rounds."""
+        observe = self.config.observe
+        events = []
+        if "selections" in observe:
+            self._picked.append([peer.hex()[:16] for peer in self.gossip.last_round])
+        if not observe or self.gossip.rounds % TOLD_EVERY_ROUNDS:
             return []
-        effects: list[Effect] = [*self.gossip.check_convergence(), *self.gossip.gossip_round(now)]
-        interval = self.config.gossip_interval_ns
-        missed = max(0, (now.monotonic - self._next_round) // interval)
-        self._next_round += (missed + 1) * interval
-        effects.append(SetTimer(GOSSIP_TIMER, self._next_round))
-        return self._release(effects)
+        if "selections" in observe:
+            available = self.registry.selectable_count()
+            events.append(Event("selected", {"rounds": self._picked, "available": available, "k": self.config.fanout}))
+            self._picked = []
+        if "resources" in observe:
+            events.append(Event("resources", {"used": self._used(), "limits": self._limits()}))
+        return events
+
+    def _used(self) -> dict[str, int]:
+        """How much of each bounded thing is in use."""
+        replica, member = self.replica, self.member
+        return {
+            "pending_commits": len(replica.pending),
+            "pending_bytes": replica.pending.bytes,
+            "proposals": member.voter.waiting if member.voter is not None else 0,
+            "stable_writes": len(member.ballots) if member.ballots is not None else 0,
+            "quorum_reads": len(member.catch_up),
+        }
+
+    def _limits(self) -> dict[str, int]:
+        config = self.config
+        return {
+            "pending_commits": config.pending_commits_max,
+            "pending_bytes": config.pending_bytes_max,
+            "proposals": ASKED_A_PEER_MAX * len(config.peers),
+            "stable_writes": config.requests_waiting_max,
+            "quorum_reads": config.requests_waiting_max + 1,
+        }
 
     def persisted(self, now: Instant, token: int) -> list[Effect]:
         """Everything up to `token` is durable: let go of what waited for it."""
@@ -144,43 +260,73 @@ class Node:
         free: list[Effect] = []
         while self._held_back and self._held_back[0][0] <= self._durable:
             free.append(self._held_back.popleft()[1])
-        return free
+        return [self._gate_again(now, one) for one in free] if self._gated else free
+
+    def _gate_again(self, now: Instant, effect: Effect) -> Effect:
+        """The answer to a write for healthy nodes alone, as far as this node still is one."""
+        if not isinstance(effect, Reply) or effect.request not in self._gated:
+            return effect
+        self._gated.discard(effect.request)
+        if not isinstance(effect.result, Written) or self.member.detector.may_write(now.monotonic):
+            return effect
+        return Reply(effect.request, Indefinite("cut off: written here, and known to nobody else for certain"))
 
     def submit(self, now: Instant, request: int, what: Request) -> list[Effect]:
-        """Carry out a client's request; exactly one Reply with this number follows, now or once it is durable."""
+        """Carry out a client's request; exactly one Reply with this number follows, now or later."""
+        if len(self._held_back) >= self.config.requests_waiting_max:
+            return self._release([Reply(request, Refusal("overloaded: too many effects wait for the disk"))])
+        if isinstance(what, Write):
+            return self._release(self._write(now, request, what))
+        if isinstance(what, Read) and what.level == "quorum":
+            return self._release(self.member.after_quorum(now, request, partial(self._read, what)))
         return self._release([Reply(request, self._answer(now, what))])
 
-    def _answer(self, now: Instant, what: Request) -> Result:
-        if len(self._held_back) >= self.config.requests_waiting_max:
-            return Refusal("overloaded: too many effects wait for the disk")
-        if isinstance(what, Write):
-            return self._write(now, what)
+    def _answer(self, now: Instant, what: Read | Digest | CertificateOf | Status) -> Result:
         if isinstance(what, Read):
             return self._read(what)
         if isinstance(what, Digest):
             state = self.replica.state
             return Digests(root=state.merkle_root, digest=state.digest(), heads=tuple(state.version))
+        if isinstance(what, CertificateOf):
+            kept = self.member.ballots.certificates if self.member.ballots is not None else {}
+            return kept.get(what.commit) or Refusal("certificate: none is kept here for this commit")
         return self._status(now)
 
-    def _write(self, now: Instant, what: Write) -> Result:
+    def _write(self, now: Instant, request: int, what: Write) -> list[Effect]:
+        try:
+            operations, resolved = self._operations(now, what)
+        except _Refused as refused:
+            return [Reply(request, refused.refusal)]
+        commit = self.replica.write(now, operations)
+        written = Written(commit=commit.id, resolved=resolved)
+        if self.member.gated(what.level):
+            self._gated.add(request)
+        if what.level == "stable":
+            return self.member.certify(now, request, commit, written)
+        return [Reply(request, written)]
+
+    def _operations(self, now: Instant, what: Write) -> tuple[list[Operation], tuple[dict[str, int], ...]]:
+        """What the clients' operations come to.  Raises _Refused."""
         if self.agent_id in self.replica.log.proofs:
-            return Refusal("this node's own key is proven to have forked: nobody would take in what it writes")
+            raise _Refused("this node's own key is proven to have forked: nobody would take in what it writes")
+        shut = self.member.gate(now, what.level)
+        if shut is not None:
+            raise _Refused(shut.reason)
         operations = []
         resolved: list[dict[str, int]] = []
         for index, asked in enumerate(what.operations):
             try:
                 operation = self._prepare(asked)
             except InvalidOperation as error:
-                return Refusal(f"operations[{index}]: {error}")
+                raise _Refused(f"operations[{index}]: {error}") from None
             operations.append(operation)
             dots = operation.value[1] if (asked.type, asked.action) == ("orset", "remove") else None
             resolved.append({} if dots is None else {"dots": len(dots)})
         if not operations:
-            return Refusal("operations: at least one")
+            raise _Refused("operations: at least one")
         if not fits_a_commit(operations):
-            return Refusal(f"operations: more than a commit holds ({OPERATIONS_MAX}, {BODY_BYTES_MAX} bytes)")
-        commit = self.replica.write(now, operations)
-        return Written(commit=commit.id, resolved=tuple(resolved))
+            raise _Refused(f"operations: more than a commit holds ({OPERATIONS_MAX}, {BODY_BYTES_MAX} bytes)")
+        return operations, tuple(resolved)
 
     def _prepare(self, asked: ClientOperation) -> Operation:
         kind = TYPES.get(asked.type)
@@ -213,26 +359,62 @@ class Node:
             pending=len(replica.pending),
             proven=tuple(sorted(replica.log.proofs)),
             rejected=dict(self.validator.rejected),
-            sent=dict(self.gossip.sent),
+            sent=dict(self.outbox.sent),
+            partition=self.member.detector.status(now.monotonic),
+            voting=self.member.voting,
+            suspected=tuple(sorted(self.registry.suspected())),
+            proofs=dict(replica.log.proofs),
+            used=self._used(),
         )
 
     def _release(self, effects: Sequence[Effect]) -> list[Effect]:
         """Order what one call produced: journal first, and what rests on it only when it is durable."""
         replica = self.replica
+        if self.registry.changes:
+            self._tell_standing()
         if not replica.journal and not replica.events and self._durable == self._token:
             return list(effects)
         out: list[Effect] = []
         if replica.journal:
             self._token += 1
             out.append(Persist(self._token, tuple(replica.journal)))
+            if any(record.kind in ("incarnation", "enrolled") for record in replica.journal):
+                self._identity_token = self._token
             replica.journal.clear()
         observed: list[Effect] = [*replica.events, *effects] if replica.events else list(effects)
         replica.events.clear()
         if self._durable == self._token:
             return [*out, *observed] if out else observed
+        free = self._durable >= self._identity_token
         for effect in observed:
-            if isinstance(effect, SetTimer):
+            if isinstance(effect, SetTimer) or (free and isinstance(effect, Send) and effect.free):
                 out.append(effect)
             else:
                 self._held_back.append((self._token, effect))
         return out
+
+    def _tell_standing(self) -> None:
+        for agent, suspected, score in self.registry.changes:
+            name = "suspected" if suspected else "cleared"
+            self.replica.events.append(Event(name, {"agent": agent.hex(), "score": score}))
+        self.registry.changes.clear()
+
+
+class _Refused(Exception):
+    """A write that is definitely not carried out."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.refusal = Refusal(reason)
+
+
+def _following(at: int, interval: int, now: Instant) -> int:
+    """The next time of a timer that was due at `at`: in step with it, and after now."""
+    missed = max(0, (now.monotonic - at) // interval)
+    return at + (missed + 1) * interval
+
+
+def _check_kinds(records: Iterable[Record]) -> None:
+    for place, record in enumerate(records):
+        if record.kind not in KNOWN_RECORDS:
+            raise ConfigError(f'journal record {place} is of unknown kind "{record.kind}"')

@@ -86,6 +86,10 @@ class PeerRegistry:
         self._peers_max = peers_max
         self._peers: dict[AgentId, PeerInfo] = {}
         self._proven: set[AgentId] = set()
+        self.changes: list[
+            tuple[AgentId, bool, int]
+        ] = []  # (who, whether it is suspected, its score): the node drains it
+        self._suspected: set[AgentId] = set()
         self._penalised: dict[AgentId, int] = {}  # -> up to when its recovery has been credited
         self._selectable = ShuffledPeers(random)
         self._regions: dict[str, ShuffledPeers] = {}
@@ -278,6 +282,18 @@ class PeerRegistry:
         since = now - self._active_timeout_ns
         return 1 + sum(peer.last_seen > since and peer.last_seen != NEVER for peer in self._peers.values())
 
+    def is_selectable(self, agent_id: AgentId) -> bool:
+        """Whether a selection may pick this peer: it is admitted and awake."""
+        return agent_id in self._selectable
+
+    def selectable_count(self) -> int:
+        """The peers that a selection may pick from."""
+        return len(self._selectable)
+
+    def suspected(self) -> list[AgentId]:
+        """The peers whose score is below the threshold, proven ones not among them."""
+        return sorted(self._suspected - self._proven)
+
     def byzantine_count(self) -> int:
         """The registered peers that are not admitted: proven faulty, or scored below the threshold."""
         below = sum(self._peers[agent_id].reputation < self._threshold for agent_id in self._penalised)
@@ -297,6 +313,10 @@ class PeerRegistry:
 
     def _settle(self, peer: PeerInfo) -> None:
         """Put the peer into all the selections, or take it out of all: they never disagree."""
+        suspected = peer.reputation < self._threshold
+        if suspected != (peer.agent_id in self._suspected) and peer.agent_id not in self._proven:
+            (self._suspected.add if suspected else self._suspected.discard)(peer.agent_id)
+            self.changes.append((peer.agent_id, suspected, peer.reputation))
         selectable = self._in_good_standing(peer) and peer.agent_id not in self._dormant
         if selectable == (peer.agent_id in self._selectable):
             return

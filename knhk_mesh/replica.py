@@ -34,13 +34,19 @@ from knhk_mesh.commits import (
 from knhk_mesh.config import NodeConfig
 from knhk_mesh.effects import Event, Instant, RandomSource, Record
 from knhk_mesh.errors import BadCommit, ConfigError
-from knhk_mesh.identity import Signer
+from knhk_mesh.identity import AgentId, Signer
 from knhk_mesh.log import CLOCK_ALLOWANCE_MS, CommitLog
 from knhk_mesh.pending import PendingCommits
+from knhk_mesh.quotas import TokenBucket
 from knhk_mesh.reconcile import HeadTable
 from knhk_mesh.state import VersionedState
 
 OpenCommit = Callable[[bytes, WireCommit], Commit]
+
+INCARNATIONS_BURST = 8
+"""An author may begin so many chains at once, and one more every INCARNATION_SECONDS: each is an entry in every row of
+heads for ever.  One that a commit of somebody else names comes in at once, or its author could hold others up."""
+INCARNATION_SECONDS = 10
 
 
 class Replica:
@@ -62,16 +68,16 @@ class Replica:
         self._open = opener
         self._next_seq = 0
         self._tip = NO_COMMIT
+        self._beginnings: dict[AgentId, TokenBucket] = {}
+        self.delayed = 0
 
     def recover(self, records: Iterable[Record]) -> None:
-        """Take in what this node's disk holds, in the order of its journal.  Raises ConfigError if it is not ours."""
+        """Take in the commits of this node's journal, in order.  Raises ConfigError if they are not ours."""
         for place, record in enumerate(records):
             if record.kind == "incarnation":
                 self.incarnation = record.data
             elif record.kind == "commit":
                 self._recover_commit(place, record.data)
-            else:
-                raise ConfigError(f'journal record {place} is of unknown kind "{record.kind}"')
 
     def _recover_commit(self, place: int, data: bytes) -> None:
         try:
@@ -91,10 +97,11 @@ class Replica:
         self._hold(commit)
         if own and commit.proof is not None and commit.accused is not None:
             self.log.learn(commit.accused, commit.proof)
+            self.events.append(_proven(commit.accused, commit.proof))
         if own and commit.incarnation == self.incarnation:
             self._next_seq, self._tip = commit.seq + 1, commit.id
         if own:  # told again: what was told before the crash may not have been heard
-            self.events.append(_committed(commit))
+            self.events.append(committed(commit))
 
     def begin(self) -> None:
         """Choose an incarnation if the disk held none: an author that lost its disk must never reuse a slot."""
@@ -129,19 +136,28 @@ class Replica:
         self._next_seq, self._tip = commit.seq + 1, commit.id
         self._journal(commit)
         self._hold(commit)
-        self.events.append(_committed(commit))
+        self.events.append(committed(commit))
         return commit
 
-    def merge(self, now: Instant, wires: Sequence[WireCommit]) -> tuple[list[Commit], list[BadCommit]]:
-        """Take in what peers sent: (the commits that were newly accepted, past first; why others were thrown out).
+    def merge(
+        self,
+        now: Instant,
+        wires: Sequence[WireCommit],
+        *,
+        source: AgentId = b"",
+        may_open: Callable[[], bool] = lambda: True,
+    ) -> tuple[list[Commit], list[BadCommit]]:
+        """Take in what `source` sent: (the commits that were newly accepted, past first; why others were thrown out).
 
-        A commit whose past is incomplete waits; one that is held or waiting already is passed over.
+        A commit whose past is incomplete waits; one that is held or waiting already is passed over.  `may_open` is
+        asked for each other one, before it costs anything.
         """
         accepted: list[Commit] = []
         bad: list[BadCommit] = []
         ready: deque[Commit] = deque()
         for wire in wires:
-            if commit_id(wire.header) in self.log.held:
+            identity = commit_id(wire.header)
+            if identity in self.log.held or identity in self.pending or not may_open():
                 continue
             try:
                 commit = self._open(self.network, wire)
@@ -150,7 +166,10 @@ class Replica:
                 continue
             missing = self.log.missing_past(commit)
             if missing:
-                self.pending.add(commit, missing)
+                self.pending.add(commit, missing, source)
+                continue
+            if not self._may_begin(now, commit):
+                self.delayed += 1
                 continue
             ready.append(commit)
             while ready:
@@ -168,6 +187,16 @@ class Replica:
             self.events.append(Event("accepted", {"ids": [one.id.hex() for one in accepted]}))
         return accepted, bad
 
+    def _may_begin(self, now: Instant, commit: Commit) -> bool:
+        """Whether the chain that `commit` begins, if it does, may come in now; if not, it comes again."""
+        if commit.seq or self.pending.awaited_by_another(commit):
+            return True
+        bucket = self._beginnings.get(commit.author)
+        if bucket is None:
+            bucket = TokenBucket(rate=1, burst=INCARNATIONS_BURST * INCARNATION_SECONDS, now=now.monotonic)
+            self._beginnings[commit.author] = bucket
+        return bucket.take(now.monotonic, INCARNATION_SECONDS)
+
     def _take_in(self, now: Instant, commit: Commit) -> list[Commit]:
         fences: list[Commit] = []
         for proof in self.log.new_proofs(commit):
@@ -175,7 +204,7 @@ class Replica:
             if liar != self._signer.agent_id:
                 fences.append(self.write(now, (), proof))
             self.log.learn(liar, proof)
-            self.events.append(Event("proven", {"agent": liar.hex()}))
+            self.events.append(_proven(liar, proof))
         self._journal(commit)
         return [*fences, *self._hold(commit)]
 
@@ -201,11 +230,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _committed(commit: Commit) -> Event:
+def _proven(agent: AgentId, proof: Proof) -> Event:
+    return Event("proven", {"agent": agent.hex(), "proof": _plain(msgspec.structs.asdict(proof))})
+
+
+def committed(commit: Commit) -> Event:
+    """What an observer is told of a commit by its author."""
     return Event(
         "committed",
         {
             "id": commit.id.hex(),
+            "author": commit.author.hex(),
+            "incarnation": commit.incarnation.hex(),
+            "seq": commit.seq,
             "prev": commit.prev.hex() if commit.seq else None,
             "deps": [dep.hex() for dep in commit.deps],
             "operations": [_plain(msgspec.structs.asdict(operation)) for operation in commit.operations],

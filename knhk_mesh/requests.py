@@ -1,15 +1,20 @@
 """What a client may ask of a node, and what it is told: the node contract's operations, as data.
 
-Every request gets exactly one result.  `Refused` is definite: nothing was done.  A write's result is given only
-when the write is durable here; a read's result names the branch heads that its value was computed from, so that
-an observer can hold the node to what it claims to have seen.
+Every request gets exactly one result.  `Refusal` is definite: nothing was done.  `Indefinite` says that nobody knows
+yet.  A local write's result is given only when the write is durable here, a stable one's when it is certified, and a
+quorum read's when this node has reconciled with a quorum since it was asked; a read's result names the branch heads
+that its value was computed from, so that an observer can hold the node to what it claims to have seen.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+
+from knhk_mesh.commits import Proof
+from knhk_mesh.partition import PartitionStatus
+from knhk_mesh.quorum import Certificate
 
 
 class ClientOperation(msgspec.Struct, frozen=True):
@@ -22,34 +27,49 @@ class ClientOperation(msgspec.Struct, frozen=True):
 
 
 class Write(msgspec.Struct, frozen=True, tag_field="request", tag="write"):
-    """Carry out all of these in one commit.  Level `local`: acknowledged when durable on this node."""
+    """Carry out all of these in one commit.
+
+    Level `local`: acknowledged when durable on this node; `stable`: with a certificate of n - f members.
+    """
 
     operations: tuple[ClientOperation, ...]
+    level: Literal["local", "stable"] = "local"
 
 
 class Read(msgspec.Struct, frozen=True, tag_field="request", tag="read"):
-    """The value of an object as this node has it.  Level `local`."""
+    """The value of an object: as this node has it (`local`), or after reconciling with n - f members (`quorum`)."""
 
     object: str
     type: str
+    level: Literal["local", "quorum"] = "local"
 
 
 class Digest(msgspec.Struct, frozen=True, tag_field="request", tag="digest"):
     """The root and, atomically with it, a digest of the values themselves."""
 
 
+class CertificateOf(msgspec.Struct, frozen=True, tag_field="request", tag="certificate"):
+    """The certificate of a commit (32-byte id), if this node keeps one."""
+
+    commit: bytes
+
+
 class Status(msgspec.Struct, frozen=True, tag_field="request", tag="status"):
     """How the node sees itself and its peers."""
 
 
-Request = Write | Read | Digest | Status
+Request = Write | Read | Digest | CertificateOf | Status
 
 
 class Written(msgspec.Struct, frozen=True):
-    """`commit`: 32-byte id.  `resolved`: for each operation what it came to, e.g. {"dots": 2} for a remove."""
+    """`commit`: 32-byte id.  `resolved`: for each operation what it came to, e.g. {"dots": 2} for a remove.
+
+    `certificate`: of a stable write.
+    """
 
     commit: bytes
     resolved: tuple[dict[str, int], ...]
+    certificate: Certificate | None = None
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -81,6 +101,11 @@ class StatusReport(msgspec.Struct, frozen=True):
     proven: tuple[bytes, ...]
     rejected: dict[str, int]
     sent: dict[str, int]
+    partition: PartitionStatus
+    voting: Literal["no roster", "enrolling", "votes", "abstains"]
+    suspected: tuple[bytes, ...]
+    proofs: dict[bytes, Proof]
+    used: dict[str, int]
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -89,4 +114,10 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-Result = Written | Value | Digests | StatusReport | Refusal
+class Indefinite(msgspec.Struct, frozen=True):
+    """Whether the request was or will be carried out, nobody knows yet; `reason` is one line."""
+
+    reason: str
+
+
+Result = Written | Value | Digests | Certificate | StatusReport | Refusal | Indefinite

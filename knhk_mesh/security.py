@@ -6,6 +6,10 @@ sequence number one that this session has not used.  Signatures are checked wher
 
 A peer is charged only for what it should have checked itself.  A charge lowers its local score, which recovers;
 only a proof is for ever, and a proof names an author, never a deliverer.
+
+Token buckets bound what each peer can make this node do: frames, bytes, commits that have to be opened, which costs a
+signature's verification each, pushes and pulls that have to be answered, and the bytes of the answers.  What is
+beyond them is dropped before it costs anything, and comes again.
 """
 
 from __future__ import annotations
@@ -17,12 +21,21 @@ from knhk_mesh.errors import BadFrame
 from knhk_mesh.identity import AgentId
 from knhk_mesh.messages import Frame, decode_frame
 from knhk_mesh.peer_registry import PeerRegistry
+from knhk_mesh.quotas import TokenBucket
 
 WINDOW_BITS = 128
 SESSIONS_REMEMBERED = 8
 CHARGE_BAD_FRAME = 50
 CHARGE_BAD_COMMIT = 100
 """Thousandths of a peer's score.  Below 500 a peer is neither selected nor heard."""
+
+FRAMES_A_SECOND, FRAMES_BURST = 1000, 4000
+BYTES_A_SECOND, BYTES_BURST = 16 * 1024 * 1024, 64 * 1024 * 1024
+COMMITS_A_SECOND, COMMITS_BURST = 2000, 20_000
+PULLS_A_SECOND, PULLS_BURST = 50, 200
+PUSHES_A_SECOND, PUSHES_BURST = 50, 200
+ANSWERS_A_SECOND, ANSWERS_BURST = 1024 * 1024, 4 * 1024 * 1024
+"""Of one peer, the last in bytes.  A correct one that brings up a node which was cut off for long stays below them."""
 
 _WINDOW = (1 << WINDOW_BITS) - 1
 
@@ -62,6 +75,20 @@ class ReplayWindow:
         return True
 
 
+class _Allowance:
+    """What one peer may still ask of this node."""
+
+    __slots__ = ("answers", "bytes", "commits", "frames", "pulls", "pushes")
+
+    def __init__(self, now: int) -> None:
+        self.frames = TokenBucket(rate=FRAMES_A_SECOND, burst=FRAMES_BURST, now=now)
+        self.bytes = TokenBucket(rate=BYTES_A_SECOND, burst=BYTES_BURST, now=now)
+        self.commits = TokenBucket(rate=COMMITS_A_SECOND, burst=COMMITS_BURST, now=now)
+        self.pulls = TokenBucket(rate=PULLS_A_SECOND, burst=PULLS_BURST, now=now)
+        self.pushes = TokenBucket(rate=PUSHES_A_SECOND, burst=PUSHES_BURST, now=now)
+        self.answers = TokenBucket(rate=ANSWERS_A_SECOND, burst=ANSWERS_BURST, now=now)
+
+
 class ByzantineValidator:
     """Validates frames against `registry` and counts what it turns away, by reason."""
 
@@ -69,16 +96,18 @@ class ByzantineValidator:
         self._registry = registry
         self._frame_bytes_max = frame_bytes_max
         self._windows: dict[AgentId, ReplayWindow] = {}
+        self._allowances: dict[AgentId, _Allowance] = {}
         self.validated = 0
         self.rejected: Counter[str] = Counter()
 
     def validate_message(self, now: Instant, peer: AgentId, data: bytes) -> Frame:
         """The frame in `data`, which the authenticated channel says is from `peer`.
 
-        Raises BadFrame: stranger (not a member), shunned (score too low), oversized, garbage, layout, replay.
+        Raises BadFrame: stranger (not a member), shunned (score too low), throttled, oversized, garbage, layout,
+        replay.
         """
         try:
-            frame = self._open(peer, data)
+            frame = self._open(now.monotonic, peer, data)
         except BadFrame as error:
             self.rejected[error.reason] += 1
             if error.reason in ("oversized", "garbage", "layout"):
@@ -87,9 +116,12 @@ class ByzantineValidator:
         self.validated += 1
         return frame
 
-    def _open(self, peer: AgentId, data: bytes) -> Frame:
+    def _open(self, now: int, peer: AgentId, data: bytes) -> Frame:
         if not self._registry.admits(peer):
             raise BadFrame("stranger" if self._registry.get_peer(peer) is None else "shunned")
+        allowance = self._allowance(now, peer)
+        if not (allowance.frames.take(now) and allowance.bytes.take(now, len(data))):
+            raise BadFrame("throttled")
         frame = decode_frame(data, bytes_max=self._frame_bytes_max)
         window = self._windows.get(peer)
         if window is None:
@@ -97,6 +129,42 @@ class ByzantineValidator:
         if not window.admit(frame.session, frame.sequence):
             raise BadFrame("replay")
         return frame
+
+    def _allowance(self, now: int, peer: AgentId) -> _Allowance:
+        allowance = self._allowances.get(peer)
+        if allowance is None:
+            allowance = self._allowances[peer] = _Allowance(now)
+        return allowance
+
+    def may_open(self, now: int, peer: AgentId) -> bool:
+        """Whether one more commit that `peer` brings may be opened now; if not, it is to come again."""
+        if self._allowance(now, peer).commits.take(now):
+            return True
+        self.rejected["commit-throttled"] += 1
+        return False
+
+    def may_pull(self, now: int, peer: AgentId) -> bool:
+        """Whether a pull of `peer` may be answered now; if not, it will ask again."""
+        if self._allowance(now, peer).pulls.take(now):
+            return True
+        self.rejected["pull-throttled"] += 1
+        return False
+
+    def may_push(self, now: int, peer: AgentId) -> bool:
+        """Whether a push of `peer` that calls for an answer may have one now; if not, it will push again."""
+        if self._allowance(now, peer).pushes.take(now):
+            return True
+        self.rejected["push-throttled"] += 1
+        return False
+
+    def may_answer(self, now: int, peer: AgentId, size: int) -> bool:
+        """Whether `size` bytes more may be sent to `peer` in answer to its pulls."""
+        return self._allowance(now, peer).answers.take(now, size)
+
+    def charge_vote(self, now: Instant, peer: AgentId, reason: str) -> None:
+        """`peer` sent a vote or a certificate that proves nothing, which a correct node never does."""
+        self.rejected[f"vote-{reason}"] += 1
+        self._registry.update_reputation(peer, -CHARGE_BAD_COMMIT, now=now.monotonic)
 
     def charge_commit(self, now: Instant, peer: AgentId, reason: str) -> None:
         """`peer` delivered an invalid commit, which a correct node never passes on."""

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterable
+
+from aiohttp import web
 
 from knhk_mesh.api import ControlApi
-from knhk_mesh.server import NodeServer
+from knhk_mesh.server import NodeServer, Wrap
 from knhk_mesh.settings import Settings
 from knhk_mesh.transport import Transport, TransportConfig
 
 
-async def serve(settings: Settings) -> None:
-    """Run the node until SIGTERM or SIGINT, then drain.  Raises MeshError if it cannot start or go on."""
+async def serve(settings: Settings, *, wrap: Wrap | None = None, routes: Iterable[web.RouteDef] = ()) -> None:
+    """Run the node until SIGTERM or SIGINT, then drain.  Raises MeshError if it cannot start or go on.
+
+    `wrap` puts something between node and shell, `routes` are served beside the node contract's.
+    """
     loop = asyncio.get_running_loop()
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop.set)
-    server = NodeServer(settings, make_transport(settings))
-    api = ControlApi(server, address=settings.control, token=settings.token)
+    server = NodeServer(settings, make_transport(settings), wrap=wrap)
+    api = ControlApi(server, address=settings.control, token=settings.token, routes=routes)
     try:
         await server.start()
         await api.start()

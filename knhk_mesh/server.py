@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from random import Random, SystemRandom
-from typing import Any
+from typing import Any, Protocol
 
 from knhk_mesh.effects import Effect, Event, Instant, Persist, Reply, Send, SetTimer
 from knhk_mesh.errors import ConfigError, StorageError
@@ -23,6 +23,34 @@ from knhk_mesh.settings import Settings
 from knhk_mesh.storage import Storage
 from knhk_mesh.transport import LinkReport, Transport
 
+
+class Calls(Protocol):
+    """The five calls of a node, which is all that a shell knows of it."""
+
+    def start(self, now: Instant) -> list[Effect]:
+        """Once, before anything else."""
+        ...
+
+    def receive(self, now: Instant, peer: AgentId, frame: bytes) -> list[Effect]:
+        """A frame."""
+        ...
+
+    def timer(self, now: Instant, timer: str) -> list[Effect]:
+        """A timer."""
+        ...
+
+    def persisted(self, now: Instant, token: int) -> list[Effect]:
+        """A Persist is durable."""
+        ...
+
+    def submit(self, now: Instant, request: int, what: Request) -> list[Effect]:
+        """A client's request."""
+        ...
+
+
+Wrap = Callable[[Node, Signer, Random], Calls]
+"""What may stand between a node and its shell: an attacker's strategies (`faults.byzantine`)."""
+
 DRAIN_S = 5.0
 
 
@@ -32,7 +60,7 @@ class NodeServer:
     `finished` is done when the node ends by itself: with the exception that ended it.
     """
 
-    def __init__(self, settings: Settings, transport: Transport | None) -> None:
+    def __init__(self, settings: Settings, transport: Transport | None, *, wrap: Wrap | None = None) -> None:
         self.settings = settings
         self.events = EventLog()
         self.wall_offset_ns = 0
@@ -42,11 +70,12 @@ class NodeServer:
         self._transport = transport
         signer = Signer(settings.seed)
         storage = Storage(settings.data, agent=signer.agent_id, network=settings.config.network)
+        random = Random(SystemRandom().getrandbits(256))
         try:
             self.node = Node(
                 settings.config,
                 signer,
-                random=Random(SystemRandom().getrandbits(256)),
+                random=random,
                 ticks=time.perf_counter_ns,
                 records=storage.records(),
             )
@@ -56,6 +85,7 @@ class NodeServer:
         except BaseException:
             storage.close()
             raise
+        self._calls: Calls = self.node if wrap is None else wrap(self.node, signer, random)
         self._journal = JournalWriter(storage, durable=self._from_journal, failed=self._journal_failed)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._requests: dict[int, asyncio.Future[Result]] = {}
@@ -70,7 +100,7 @@ class NodeServer:
         if self._transport is not None:
             self._transport.receive_messages(self._receive)
             await self._transport.start()
-        self._call(self.node.start)
+        self._call(self._calls.start)
 
     async def submit(self, what: Request) -> Result:
         """The node's answer, once it may be known.  While draining, writes are refused."""
@@ -82,7 +112,7 @@ class NodeServer:
         self._next_request += 1
         answer = self._requests[number] = self._loop.create_future()
         try:
-            self._call(self.node.submit, number, what)
+            self._call(self._calls.submit, number, what)
             result: Result = await answer
             return result
         finally:
@@ -112,10 +142,10 @@ class NodeServer:
         await self._loop.run_in_executor(None, self._journal.close)
 
     def _receive(self, peer: AgentId, frame: bytes) -> None:
-        self._call(self.node.receive, peer, frame)
+        self._call(self._calls.receive, peer, frame)
 
     def _from_journal(self, token: int) -> None:
-        self._thread_safe(self._call, self.node.persisted, token)
+        self._thread_safe(self._call, self._calls.persisted, token)
 
     def _journal_failed(self, error: Exception) -> None:
         self._thread_safe(self._end, error)
@@ -171,4 +201,4 @@ class NodeServer:
         if time.monotonic_ns() < effect.at:  # the loop's clock is a float, and rounds
             self._set_timer(effect)
             return
-        self._call(self.node.timer, effect.timer)
+        self._call(self._calls.timer, effect.timer)

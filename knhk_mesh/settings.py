@@ -13,9 +13,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from knhk_mesh.commits import network_id
 from knhk_mesh.config import MILLISECOND, NodeConfig, PeerConfig
 from knhk_mesh.errors import ConfigError, one_line
 from knhk_mesh.identity import AGENT_ID_BYTES, SEED_BYTES, Signer
+from knhk_mesh.quorum import Roster
 
 TOKEN_CHARACTERS_MIN = 16
 SECRET_BYTES_MAX = 4096
@@ -36,6 +38,25 @@ class GossipTable(_Table, frozen=True):
     interval_ms: float = 100.0
     strategy: str = "random"
     frame_bytes_max: int = 64 * 1024
+
+
+class RosterTable(_Table, frozen=True):
+    """[roster]: who signed that this node and its peers are the members, of which `faulty` may be.
+
+    With it the node certifies; with `gate_local_writes` it takes no write at all while it cannot reach a quorum.
+    """
+
+    epoch: int
+    authority: Hex32
+    signature: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
+    gate_local_writes: bool = False
+
+
+class ProbesTable(_Table, frozen=True):
+    """[probes]: each key is optional."""
+
+    interval_ms: float = 100.0
+    misses: int = 7
 
 
 class PeerTable(_Table, frozen=True):
@@ -59,7 +80,10 @@ class NodeFile(_Table, frozen=True):
     transport: Literal["quic", "tcp"] = "quic"
     faulty: int = 0
     region: str = ""
+    observe: tuple[str, ...] = ()
     gossip: GossipTable = GossipTable()
+    probes: ProbesTable = ProbesTable()
+    roster: RosterTable | None = None
     peers: tuple[PeerTable, ...] = ()
 
 
@@ -113,6 +137,8 @@ def _settings(file: NodeFile, base: Path) -> Settings:
     gossip = file.gossip
     if not 1 <= gossip.interval_ms <= 60_000:
         raise ConfigError("gossip.interval_ms: is not in 1 .. 60000")
+    if not 1 <= file.probes.interval_ms <= 60_000:
+        raise ConfigError("probes.interval_ms: is not in 1 .. 60000")
     config = NodeConfig(
         network=file.network,
         peers=tuple(PeerConfig(bytes.fromhex(peer.agent), peer.address, peer.region) for peer in file.peers),
@@ -122,6 +148,11 @@ def _settings(file: NodeFile, base: Path) -> Settings:
         strategy=gossip.strategy,
         gossip_interval_ns=int(gossip.interval_ms * MILLISECOND),
         frame_bytes_max=gossip.frame_bytes_max,
+        probe_interval_ns=int(file.probes.interval_ms * MILLISECOND),
+        probe_misses=file.probes.misses,
+        observe=file.observe,
+        roster=_roster(file),
+        gate_local_writes=file.roster is not None and file.roster.gate_local_writes,
     )
     return Settings(
         config=config,
@@ -131,6 +162,24 @@ def _settings(file: NodeFile, base: Path) -> Settings:
         transport=file.transport,
         listen=file.listen,
         control=file.control,
+    )
+
+
+def _roster(file: NodeFile) -> Roster | None:
+    """The roster of this node and its peers, as its authority has signed it; NodeConfig checks the signature."""
+    table = file.roster
+    if table is None:
+        return None
+    if not 0 <= table.epoch < 1 << 64:
+        raise ConfigError("roster.epoch: is not in 0 .. 2^64 - 1")
+    members = sorted(bytes.fromhex(agent) for agent in (file.agent, *(peer.agent for peer in file.peers)))
+    return Roster(
+        network=network_id(file.network),
+        epoch=table.epoch,
+        faulty=file.faulty,
+        members=tuple(members),
+        authority=bytes.fromhex(table.authority),
+        signature=bytes.fromhex(table.signature),
     )
 
 

@@ -121,7 +121,7 @@ type = "gset"
         ("", "[[faults]]\nfault='pause'\nnodes=[4]", "faults[0].nodes: no node 4; nodes are 0 to 3"),
         ("", "[[faults]]\nfault='kill'\nnodes=[0]\ndisk='melted'", "faults[0].disk: Invalid enum value 'melted'"),
         ("", "[[faults]]\nfault='meteor'", "faults[0].fault: Invalid value 'meteor'"),
-        ("", "[[faults]]\nfault='byzantine'\nstrategy='lie'\nnodes=[0]", "no Byzantine seats yet"),
+        ("", "[[faults]]\nfault='byzantine'\nstrategy='lie'\nnodes=[0]", 'unknown strategy "lie"; one of'),
         (
             "",
             "[[faults]]\nfault='kill'\npick=2\ndisk='wipe'",

@@ -44,6 +44,6 @@ def test_the_campaigns_cover_the_sizes_and_the_faults():
     campaigns = [read_campaign(path) for path in CAMPAIGNS.glob("*.toml")]
     assert {campaign.cluster.nodes for campaign in campaigns} >= {3, 4, 7, 25}
     kinds = {type(fault).__name__ for campaign in campaigns for fault in campaign.faults}
-    assert kinds == {"CutSpec", "LinkSpec", "PauseSpec", "KillSpec", "DisconnectSpec", "SkewSpec"}
+    assert kinds == {"CutSpec", "LinkSpec", "PauseSpec", "KillSpec", "DisconnectSpec", "SkewSpec", "ByzantineSpec"}
     fates = {fault.disk for campaign in campaigns for fault in campaign.faults if hasattr(fault, "disk")}
     assert fates == {"keep", "lose-unsynced", "torn", "wipe"}

@@ -47,7 +47,7 @@ def test_what_exceeds_the_quota_is_dropped_oldest_first_and_counted(quota):
     assert {commit.wire.size for commit in COMMITS[:10]} == {SIZE}, "so that bytes and commits can be compared"
     pending = roomy(**quota)
     for number in range(10):
-        pending.add(COMMITS[number], [PARENTS[0]])
+        pending.add(COMMITS[number], [PARENTS[0]], b"peer")
         assert waiting(pending) == list(range(max(0, number - 2), number + 1))
     assert (len(pending), pending.dropped) == (3, 7)
     assert pending.arrived(PARENTS[0]) == COMMITS[7:10], "what was dropped does not come back"
@@ -56,14 +56,14 @@ def test_what_exceeds_the_quota_is_dropped_oldest_first_and_counted(quota):
 
 def test_a_commit_that_is_larger_than_the_quota_does_not_wait_at_all():
     pending = roomy(bytes_max=SIZE - 1)
-    pending.add(COMMITS[0], PARENTS)
+    pending.add(COMMITS[0], PARENTS, b"peer")
     assert (len(pending), pending.dropped, pending.roots(9)) == (0, 1, [])
 
 
 def test_what_left_gives_its_room_back():
     pending = roomy(commits_max=2, bytes_max=2 * SIZE)
     for number in range(10):
-        pending.add(COMMITS[number], [PARENTS[0]])
+        pending.add(COMMITS[number], [PARENTS[0]], b"peer")
         assert pending.arrived(PARENTS[0]) == [COMMITS[number]]
     assert pending.dropped == 0
 
@@ -71,15 +71,15 @@ def test_what_left_gives_its_room_back():
 def test_a_commit_that_waits_already_is_passed_over():
     pending = roomy(bytes_max=2 * SIZE)
     for _ in range(5):
-        pending.add(COMMITS[0], [PARENTS[0]])
+        pending.add(COMMITS[0], [PARENTS[0]], b"peer")
     assert (len(pending), pending.dropped) == (1, 0)
 
 
 def test_those_that_a_parent_completes_come_in_the_order_in_which_they_came():
     pending = roomy()
     for number in (3, 1, 2):
-        pending.add(COMMITS[number], [PARENTS[0]])
-    pending.add(COMMITS[0], [PARENTS[0], PARENTS[1]])
+        pending.add(COMMITS[number], [PARENTS[0]], b"peer")
+    pending.add(COMMITS[0], [PARENTS[0], PARENTS[1]], b"peer")
     assert pending.arrived(PARENTS[0]) == [COMMITS[number] for number in (3, 1, 2)]
     assert pending.arrived(PARENTS[0]) == [], "once"
     assert pending.arrived(PARENTS[1]) == [COMMITS[0]]
@@ -87,8 +87,8 @@ def test_those_that_a_parent_completes_come_in_the_order_in_which_they_came():
 
 def test_what_waits_here_itself_is_not_asked_for():
     pending = roomy()
-    pending.add(COMMITS[1], [COMMITS[0].id, PARENTS[1]])
-    pending.add(COMMITS[0], [PARENTS[0]])
+    pending.add(COMMITS[1], [COMMITS[0].id, PARENTS[1]], b"peer")
+    pending.add(COMMITS[0], [PARENTS[0]], b"peer")
     assert pending.roots(9) == [PARENTS[1], PARENTS[0]]
     assert pending.roots(1) == [PARENTS[1]]
 
@@ -109,7 +109,7 @@ def test_pending_is_what_a_list_of_waiters_would_be(steps, commits_max):
             assert pending.arrived(step) == [COMMITS[number] for number in ready]
         else:
             number, lacks = step
-            pending.add(COMMITS[number], sorted(lacks))
+            pending.add(COMMITS[number], sorted(lacks), b"peer")
             model.setdefault(number, lacks)
             if len(model) > commits_max:
                 del model[next(iter(model))]

@@ -17,6 +17,7 @@ from harness.errors import HostError
 
 NODE_IMAGE = "knhk-node"
 RELAY_IMAGE = "knhk-relay"
+LIAR_IMAGE = "knhk-liar"
 HOW_TO_BUILD = "compose/build-images makes it"
 TIMEOUT_S = 60
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import secrets
 import tarfile
 import tempfile
 import threading
@@ -16,16 +17,17 @@ from typing import Any
 
 import aiohttp
 from docker.errors import DockerException
+from nacl.signing import SigningKey
 
 from faults.toxiproxy import ToxiproxyError, ToxiproxyServer
 from faults.vocabulary import capabilities_needed
 from harness.docker.addresses import CONTROL_PORT, MESH_PORT, RELAY_API_PORT, Subnet, proxy_port
-from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here
+from harness.docker.engine import LIAR_IMAGE, NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here
 from harness.docker.filter import PacketFilter, try_filter
 from harness.docker.leftovers import RUN, remove_leftovers
 from harness.docker.workshop import PART, Workshop, archive_of, last_words
 from harness.errors import HostError
-from harness.plan import Plan
+from harness.plan import Plan, byzantine_seats
 from harness.real.configuration import CONFIG, make_node_files, write_configuration
 from harness.real.hosts import Hosts, node_directory, proxy_name
 from harness.real.readiness import READY_EVERY_S, READY_SECONDS, answers
@@ -51,6 +53,9 @@ class DockerHosts(Hosts):
         self._subject = subject
         self._image = subject.image or NODE_IMAGE
         self._nodes = [make_node_files() for _ in range(plan.cluster.nodes)]
+        self._liars = byzantine_seats(plan)
+        self._authority = SigningKey.generate()
+        self.network_name = f"run-{secrets.token_hex(8)}"
         self._workshop: Workshop | None = None
         self._containers: dict[int, Any] = {}
         self._killed: set[int] = set()
@@ -149,8 +154,11 @@ class DockerHosts(Hosts):
         with engine_errors(f"node {node}"):
             for volume in mounts:
                 made.client.volumes.create(volume, labels=made.labels)
+            image = LIAR_IMAGE if node in self._liars else self._image
+            if node in self._liars:
+                command = None  # the image's own
             container = made.make_container(
-                f"node{node}", self._image, command, lambda subnet: subnet.node(node), NODE_MEMORY, mounts
+                f"node{node}", image, command, lambda subnet: subnet.node(node), NODE_MEMORY, mounts
             )
             self._containers[node] = container
             container.put_archive(NODE_HOME, self._configuration(node))
@@ -170,7 +178,8 @@ class DockerHosts(Hosts):
                 self._cluster,
                 node,
                 self._nodes,
-                network=self._made.run,
+                network=self.network_name,
+                authority=self._authority,
                 listen=f"{mesh.node(node)}:{MESH_PORT}",
                 control=f"0.0.0.0:{CONTROL_PORT}",
                 peer_addresses=addresses,
@@ -364,7 +373,8 @@ class DockerHosts(Hosts):
 
 def missing_here(plan: Plan, subject: Subject) -> list[str]:
     """What this machine lacks for the plan, with how to get it."""
-    problem = problem_here((subject.image or NODE_IMAGE, RELAY_IMAGE))
+    liars = (LIAR_IMAGE,) if byzantine_seats(plan) else ()
+    problem = problem_here((subject.image or NODE_IMAGE, RELAY_IMAGE, *liars))
     if problem is not None:
         return [f"containers ({problem})"]
     if any("filter" in capabilities_needed(one) for one in plan.faults):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import signal
 import sys
@@ -12,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from nacl.signing import SigningKey
 
 from faults.toxiproxy import ToxiproxyError, ToxiproxyServer, find_server
 from harness.errors import HostError
 from harness.local.leftovers import make_run_directory, remove_leftovers
 from harness.local.ports import free_ports
 from harness.local.processes import Process, stop_or_continue
-from harness.plan import Plan
+from harness.plan import Plan, byzantine_seats
 from harness.real.configuration import CONFIG, DATA, make_node_files, write_configuration
-from harness.real.hosts import Hosts, keep_file, node_directory, proxy_name
+from harness.real.hosts import LIAR, Hosts, keep_file, node_directory, proxy_name
 from harness.real.readiness import READY_EVERY_S, READY_SECONDS, answers
 from harness.subject import Subject
 
@@ -45,6 +47,9 @@ class LocalHosts(Hosts):
         self._seed = plan.seed
         self._subject = subject
         self._nodes = [make_node_files() for _ in range(plan.cluster.nodes)]
+        self._liars = byzantine_seats(plan)
+        self._authority = SigningKey.generate()
+        self.network_name = f"run-{secrets.token_hex(8)}"
         self._processes: dict[int, Process] = {}
         self._killed: set[int] = set()
         self._relay_process: Process | None = None
@@ -97,7 +102,8 @@ class LocalHosts(Hosts):
                 self._cluster,
                 number,
                 self._nodes,
-                network=directory.name,
+                network=self.network_name,
+                authority=self._authority,
                 listen=f"{LOCALHOST}:{listens[number]}",
                 control=f"{LOCALHOST}:{self._controls[number]}",
                 peer_addresses=addresses[number],
@@ -155,6 +161,8 @@ class LocalHosts(Hosts):
             environment[FAILPOINTS] = ",".join(self._failpoints.pop(node))
         self._killed.discard(node)
         command = self._subject.command_for(home / CONFIG)
+        if node in self._liars:
+            command = [sys.executable, "-m", LIAR, "run", "--config", str(home / CONFIG)]
         try:
             self._processes[node] = Process(
                 command, log=home / LOG, directory=self._subject.directory, environment=environment

@@ -49,12 +49,13 @@ class ToldEvents(msgspec.Struct, frozen=True):
 class RealBackend:
     """One cluster of real nodes for one run of `plan`.  `artifacts` gets logs, databases and histograms."""
 
-    allowance = Allowance(reconnect_ns=1_000_000_000, exchange_ns=50_000_000)
+    allowance = Allowance(reconnect_ns=1_000_000_000, exchange_ns=50_000_000, timer_ns=250_000_000)
     """A dead peer is found and dialled anew within a second of the heal; exchanges wait for processes and syncs that
     share two cores."""
 
     def __init__(self, plan: Plan, hosts: Hosts, subject: Subject, artifacts: Path | None) -> None:
         self.name = hosts.name
+        self.network_name = hosts.network_name
         self._plan = plan
         self._hosts = hosts
         self._subject = subject
@@ -79,6 +80,7 @@ class RealBackend:
             transport=plan.cluster.transport,
             ask=self._get,
             set_clock=self._set_clock,
+            lie=self._lie,
             before_kill=self._last_words,
         )
 
@@ -102,6 +104,8 @@ class RealBackend:
                 self._loop.add_signal_handler(number, self._interrupt)
         self._serve_until(self._loop.create_task(self._start()))
         self._begun = time.monotonic_ns()
+        for node in range(self._plan.cluster.nodes):  # one machine, one monotonic clock: the nodes' times can be placed
+            self._tell(node, "clock", {})
 
     async def _start(self) -> None:
         self._control = Control()
@@ -256,6 +260,11 @@ class RealBackend:
         assert self._control is not None
         address, token = self._hosts.control(node)
         await self._control.set_clock(address, token, offset_ns, ASK_SECONDS)
+
+    async def _lie(self, node: int, fault: str, strategy: str | None) -> int:
+        assert self._control is not None
+        address, token = self._hosts.control(node)
+        return await self._control.lie(address, token, fault, strategy, ASK_SECONDS)
 
     def _tell(self, node: int, name: str, data: dict[str, Any]) -> None:
         """An event that the harness itself knows of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faults.byzantine import STRATEGIES
 from harness.network import ordinary_link
 from harness.plan import Plan
 from harness.real.faults import CLOCK_CAPABILITIES, NODE_CAPABILITIES
@@ -17,6 +18,7 @@ def capabilities(plan: Plan, subject: Subject) -> tuple[str, ...]:
     """Names as `faults.vocabulary.capabilities_needed` has them."""
     found = [*LINK_CAPABILITIES[plan.cluster.transport], *NODE_CAPABILITIES]
     found += CLOCK_CAPABILITIES if "clock" in subject.offers else ()
+    found += [f"byzantine-{strategy}" for strategy in STRATEGIES] if "byzantine" in subject.offers else []
     found += ["trigger"] if "failpoints" in subject.offers else []
     return tuple(found)
 
@@ -27,6 +29,8 @@ def subject_lacks(plan: Plan, subject: Subject) -> list[str]:
     lacks = [f"{one.type} ({subject.name})" for one in plan.objects if one.type not in subject.types]
     if cluster.transport not in subject.transports:
         lacks.append(f"{cluster.transport} ({subject.name})")
+    if cluster.roster and "stable" not in subject.offers:
+        lacks.append(f"stable writes ({subject.name})")
     if cluster.nodes > NODES_MAX:
         lacks.append(f"more than {NODES_MAX} nodes")
     possible = LINK_CAPABILITIES[cluster.transport]

@@ -73,6 +73,17 @@ class Control:
             raise NoAnswer(f"{node}/clock: {type(error).__name__} {error}".strip()) from None
         raise NoAnswer(f"{node}/clock: status {status}, {told}")
 
+    async def lie(self, node: str, token: str, fault: str, strategy: str | None, timeout_s: float) -> int:
+        """Have a Byzantine seat follow a strategy for `fault`, or none more; how often it lied.  Raises NoAnswer."""
+        body = msgspec.json.encode({"fault": fault, "strategy": strategy})
+        try:
+            status, told = await self._exchange("POST", f"http://{node}/byzantine", token, {}, body, timeout_s)
+            if status == 200:
+                return int(told["lies"])
+        except (aiohttp.ClientError, TimeoutError, OSError, KeyError, TypeError, ValueError) as error:
+            raise NoAnswer(f"{node}/byzantine: {type(error).__name__} {error}".strip()) from None
+        raise NoAnswer(f"{node}/byzantine: status {status}, {told}")
+
     async def _exchange(
         self,
         method: str,
@@ -100,9 +111,13 @@ def _request(ask: Ask) -> tuple[str, str, dict[str, str], bytes | None]:
     if ask.action in ("digest", "status"):
         return "GET", f"/{ask.action}", {}, None
     if ask.action == "read":
-        return "GET", f"/objects/{quote(ask.object, safe='')}", {"type": ask.type}, None
+        query = {"type": ask.type, "level": "quorum"} if ask.level == "quorum" else {"type": ask.type}
+        return "GET", f"/objects/{quote(ask.object, safe='')}", query, None
     operation = {"object": ask.object, "type": ask.type, "action": ask.action, "value": ask.value}
-    return "POST", "/operations", {}, msgspec.json.encode({"operations": [operation]})
+    asked: dict[str, Any] = {"operations": [operation]}
+    if ask.level == "stable":
+        asked["level"] = ask.level
+    return "POST", "/operations", {}, msgspec.json.encode(asked)
 
 
 def _answer(ask: Ask, told: Any) -> Answer:
@@ -121,6 +136,11 @@ def _answer(ask: Ask, told: Any) -> Answer:
                 raise TypeError(f"a value of a {ask.type} is not {str(value)[:80]}")
             return Answer("ok", value=value, visible=msgspec.convert(told.get("visible"), list[str] | None))
         resolved = told.get("resolved") or [None]
-        return Answer("ok", value=resolved[0] or None, commit=msgspec.convert(told.get("commit"), str | None))
+        return Answer(
+            "ok",
+            value=resolved[0] or None,
+            commit=msgspec.convert(told.get("commit"), str | None),
+            certificate=msgspec.convert(told.get("certificate"), dict[str, Any] | None),
+        )
     except (KeyError, TypeError, AttributeError, IndexError, msgspec.ValidationError) as error:
         return Answer("info", error=f"an answer that breaks the contract: {type(error).__name__} {error}")

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from faults.toxiproxy import ToxiproxyError
-from faults.vocabulary import Cut, Disconnect, Kill, Link, Links, Pause, PlannedFault, Skew
+from faults.vocabulary import Byzantine, Cut, Disconnect, Kill, Link, Links, Pause, PlannedFault, Skew
 from harness.backend import Evidence, FaultDone
 from harness.errors import HostError
 from harness.real.control import NoAnswer
@@ -46,12 +46,14 @@ class RealFaults:
         transport: str,
         ask: Callable[[int, str, float], Any],
         set_clock: SetClock,
+        lie: Callable[[int, str, str | None], Any],
         before_kill: Callable[[int], Any],
     ) -> None:
         self._hosts = hosts
         self._transport = transport
         self._ask = ask
         self._set_clock = set_clock
+        self._lie = lie
         self._before_kill = before_kill
         self._chains: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, str] = {}
@@ -138,6 +140,9 @@ class RealFaults:
                 return {"killed": len(nodes)}
             case Skew() as skew:
                 return await self._inject_skew(planned.id, skew)
+            case Byzantine(nodes=nodes, strategy=strategy):
+                await asyncio.gather(*(self._lie(node, planned.id, strategy) for node in nodes))
+                return {"liars": len(nodes)}
             case _:
                 raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
 
@@ -165,6 +170,10 @@ class RealFaults:
                 return {"bites": len(nodes), "disk": fate, "nodes": _names(nodes)}
             case Skew() as skew:
                 return await self._lift_skew(planned.id, skew)
+            case Byzantine(nodes=nodes):
+                lies = await asyncio.gather(*(self._lie(node, planned.id, None) for node in nodes))
+                counted = {f"node{node}": count for node, count in zip(nodes, lies, strict=True)}
+                return {"bites": sum(lies), **counted}
             case _:
                 raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
 

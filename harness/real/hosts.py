@@ -10,6 +10,8 @@ from typing import Protocol
 from faults.toxiproxy import ToxiproxyServer
 from harness.errors import HostError
 
+LIAR = "faults.byzantine"
+"""The program on a Byzantine seat, whatever the subject is."""
 NO_NETWORK = "these nodes have no network of their own"
 
 
@@ -17,6 +19,7 @@ class Hosts(Protocol):
     """The machines of one run.  Nodes are numbered from 0; every method may raise HostError."""
 
     name: str
+    network_name: str
 
     async def start(self, failpoints: dict[int, list[str]]) -> None:
         """Start the relay, with a proxy on every directed link, and all nodes; return when every node answers.

@@ -6,22 +6,26 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 from faults.vocabulary import PlannedFault, Trigger
 from harness.backend import Allowance, Answer, Ask, FaultDone, NodeObserver
-from harness.plan import Plan, PlannedCluster
+from harness.bounds import EPOCH
+from harness.plan import Plan, PlannedCluster, byzantine_seats
 from harness.simulator.faults import SimulatedFaults
 from harness.simulator.host import Host
 from harness.simulator.loop import Loop
 from harness.simulator.network import SimulatedNetwork
-from knhk_mesh.commits import Commit, WireCommit, open_commit
+from knhk_mesh.commits import Commit, Verify, WireCommit, network_id, open_commit
 from knhk_mesh.config import NodeConfig, PeerConfig
 from knhk_mesh.errors import BadCommit
-from knhk_mesh.identity import Signer
+from knhk_mesh.identity import Signer, verify
+from knhk_mesh.quorum import Certificate, Roster, sign_roster
 from knhk_mesh.requests import (
     ClientOperation,
     Digest,
     Digests,
+    Indefinite,
     Read,
     Refusal,
     Request,
@@ -36,6 +40,9 @@ from knhk_mesh.telemetry import TickSource, no_ticks
 
 CLIENT_LATENCY_NS = 200_000
 """One way between a client and its node, on a path that no fault touches."""
+NETWORK = "simulated"
+AUTHORITY = -1
+"""Who signs the roster: the number that no node has."""
 OPENED_MAX = 500_000
 """Commits that are remembered as opened; then all are forgotten, and opened again as they come."""
 
@@ -46,6 +53,7 @@ class SimulatorBackend:
     """One simulated cluster for one run of `plan`."""
 
     name = "sim"
+    network_name = NETWORK
     allowance = Allowance()
 
     def __init__(self, plan: Plan, *, ticks: TickSource = no_ticks, loop: Loop | None = None) -> None:
@@ -69,11 +77,16 @@ class SimulatorBackend:
     def start(self, observer: NodeObserver) -> None:
         """Boot every node."""
         opener = memoised_opener()
+        verify = memoised_verify()
+        roster = make_roster(self._plan, self._ids)
+        liars = byzantine_seats(self._plan)
         for number, signer in enumerate(self._signers):
             host = Host(
                 number,
-                node_config(self._plan.cluster, self._ids, number),
+                node_config(self._plan.cluster, self._ids, number, roster),
                 signer,
+                liar=number in liars,
+                verify=verify,
                 loop=self.loop,
                 seed=self._plan.seed,
                 transmit=self._transmit,
@@ -166,10 +179,24 @@ def node_signer(seed: int, number: int) -> Signer:
     return Signer(blake2b(b"%d/%d" % (seed, number), digest_size=32, person=b"knhk.simkey").digest())
 
 
-def node_config(cluster: PlannedCluster, agents: list[bytes], number: int) -> NodeConfig:
+def make_roster(plan: Plan, agents: list[bytes]) -> Roster | None:
+    """The roster of a simulated cluster, if its campaign wants one."""
+    if not plan.cluster.roster:
+        return None
+    authority = node_signer(plan.seed, AUTHORITY)
+    faulty = plan.cluster.faulty
+    return sign_roster(authority, network=network_id(NETWORK), epoch=EPOCH, faulty=faulty, members=agents)
+
+
+def node_config(cluster: PlannedCluster, agents: list[bytes], number: int, roster: Roster | None = None) -> NodeConfig:
     """What node `number` is told."""
     return NodeConfig(
-        network="simulated",
+        network=NETWORK,
+        roster=roster,
+        gate_local_writes=cluster.gate_local_writes,
+        probe_interval_ns=cluster.probe_interval_ns,
+        probe_misses=cluster.probe_misses,
+        observe=cluster.observe,
         region=cluster.regions[number],
         peers=tuple(
             PeerConfig(agent_id=agent, addr=f"node{other}", region=cluster.regions[other])
@@ -182,6 +209,22 @@ def node_config(cluster: PlannedCluster, agents: list[bytes], number: int) -> No
         gossip_interval_ns=cluster.gossip_interval_ns,
         frame_bytes_max=cluster.frame_bytes_max,
     )
+
+
+def memoised_verify() -> Verify:
+    """`verify`, remembered: in one process every node would check the same votes."""
+    known: dict[tuple[bytes, bytes, bytes], bool] = {}
+
+    def remembered(agent: bytes, message: bytes, signature: bytes) -> bool:
+        key = (agent, message, signature)
+        found = known.get(key)
+        if found is None:
+            if len(known) >= OPENED_MAX:
+                known.clear()
+            found = known[key] = verify(agent, message, signature)
+        return found
+
+    return remembered
 
 
 def memoised_opener() -> Callable[[bytes, WireCommit], Commit]:
@@ -213,20 +256,38 @@ def to_request(ask: Ask) -> Request:
     if ask.action == "status":
         return Status()
     if ask.action == "read":
-        return Read(ask.object, ask.type)
-    return Write((ClientOperation(ask.object, ask.type, ask.action, ask.value),))
+        return Read(ask.object, ask.type, "quorum" if ask.level == "quorum" else "local")
+    operation = ClientOperation(ask.object, ask.type, ask.action, ask.value)
+    return Write((operation,), "stable" if ask.level == "stable" else "local")
 
 
 def to_answer(result: Result) -> Answer:
     """A result in the history's words."""
     match result:
         case Written():
-            return Answer("ok", value=result.resolved[0] or None, commit=result.commit.hex())
+            return Answer(
+                "ok",
+                value=result.resolved[0] or None,
+                commit=result.commit.hex(),
+                certificate=_certificate(result.certificate),
+            )
         case Value():
             return Answer("ok", value=result.value, visible=[head.hex() for head in result.visible])
         case Digests():
             return Answer("ok", value={"root": result.root.hex(), "digest": result.digest.hex()})
         case StatusReport():
             return Answer("ok", value={"accepted": result.accepted, "pending": result.pending, "active": result.active})
+        case Indefinite():
+            return Answer("info", error=result.reason)
         case Refusal():
             return Answer("fail", error=result.reason)
+        case Certificate():
+            return Answer("ok", certificate=_certificate(result))
+
+
+def _certificate(certificate: Certificate | None) -> dict[str, Any] | None:
+    """A certificate as the node contract has it: everything in hex."""
+    if certificate is None:
+        return None
+    votes = [[voter.hex(), signature.hex()] for voter, signature in certificate.votes]
+    return {"statement": certificate.statement.hex(), "votes": votes}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from faults.vocabulary import Cut, Disconnect, Kill, Link, Pause, PlannedFault, Skew
+from faults.byzantine import STRATEGIES, Liar
+from faults.vocabulary import Byzantine, Cut, Disconnect, Kill, Link, Pause, PlannedFault, Skew
 from harness.backend import Evidence
 from harness.simulator.host import Host
 from harness.simulator.loop import Loop
@@ -20,6 +21,7 @@ CAPABILITIES = (
     "cut", "filter", "disconnect", "latency", "jitter", "loss", "duplicate", "reorder", "rate", "pause",
     "kill-keep", "kill-lose-unsynced", "kill-torn", "kill-wipe",
     "skew-offset", "skew-step", "skew-strobe", "trigger",
+    *(f"byzantine-{strategy}" for strategy in STRATEGIES),
 )  # fmt: skip
 """What can be done to a simulated cluster.  Not `corrupt`: a simulated link is an authenticated channel."""
 
@@ -57,6 +59,9 @@ class SimulatedFaults:
             case Skew() as skew:
                 self._flips[planned.id] = 0
                 self._turn(planned.id, skew)
+            case Byzantine(nodes=nodes, strategy=strategy):
+                for node in nodes:
+                    self._liar(node).lie(planned.id, strategy)
             case _:
                 raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
 
@@ -82,8 +87,17 @@ class SimulatedFaults:
                 return {"bites": len(killed), "disk": fate, "nodes": names, "records_lost": sum(killed.values())}
             case Skew() as skew:
                 return self._unskew(planned.id, skew)
+            case Byzantine(nodes=nodes):
+                lies = {node: self._liar(node).stop(planned.id) for node in nodes}
+                return {"bites": sum(lies.values()), **{f"node{node}": count for node, count in lies.items()}}
             case _:
                 raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
+
+    def _liar(self, node: int) -> Liar:
+        """The node on a Byzantine seat; it is never killed, since that would show nothing."""
+        liar = self._hosts[node].node
+        assert isinstance(liar, Liar)
+        return liar
 
     def _without(self, planned: PlannedFault, nodes: tuple[int, ...]) -> PlannedFault:
         """A node without a network is one all of whose links are cut."""

@@ -14,11 +14,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from faults.byzantine import Liar
 from faults.streams import stream
 from harness.backend import NodeObserver
 from harness.simulator.disk import Disk
 from harness.simulator.loop import Loop
-from knhk_mesh.commits import Commit, WireCommit
+from knhk_mesh.commits import Commit, Verify, WireCommit
 from knhk_mesh.config import NodeConfig
 from knhk_mesh.effects import Effect, Event, Instant, Persist, Reply, Send, SetTimer
 from knhk_mesh.identity import Signer
@@ -50,13 +51,15 @@ class Host:
         transmit: Transmit,
         observer: NodeObserver,
         opener: Callable[[bytes, WireCommit], Commit],
+        verify: Verify,
         sync_ns_max: int,
+        liar: bool = False,
         ticks: TickSource = no_ticks,
     ) -> None:
         self.number = number
         self.agent_id = signer.agent_id
         self.disk = Disk(stream(seed, "disk", number), sync_ns_max=sync_ns_max)
-        self.node: Node | None = None
+        self.node: Node | Liar | None = None
         self.paused = False
         self.killed = False
         self.deferred = 0
@@ -71,6 +74,8 @@ class Host:
         self._transmit = transmit
         self._observer = observer
         self._opener = opener
+        self._verify = verify
+        self._liar = liar
         self._ticks = ticks
         self._boots = 0
         self._timers: dict[str, int] = {}
@@ -96,9 +101,16 @@ class Host:
         random: Random = stream(self._seed, "node", self.number, self._boots)
         records = self.disk.read()
         try:
-            self.node = Node(
-                self._config, self._signer, random=random, ticks=self._ticks, opener=self._opener, records=records
+            node = Node(
+                self._config,
+                self._signer,
+                random=random,
+                ticks=self._ticks,
+                opener=self._opener,
+                verify=self._verify,
+                records=records,
             )
+            self.node = Liar(node, self._signer, random=random) if self._liar else node
         except Exception as error:
             self._crashed(error)
             return

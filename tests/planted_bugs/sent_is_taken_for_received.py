@@ -12,9 +12,9 @@ def plant():
     sent = {}
     current = [None]
 
-    def remembers_the_peer(self, peer, frame):
+    def remembers_the_peer(self, now, peer, frame):
         current[0] = (id(self), peer)
-        return on_pull(self, peer, frame)
+        return on_pull(self, now, peer, frame)
 
     def only_new(self, comparison, low, high, wants):
         known = sent.setdefault(current[0], set())

@@ -1,0 +1,199 @@
+"""Lies in commits: what is signed, or claims to be.
+
+equivocate     two commits for one slot, each to half of the peers.  They compare heads, find the fork, fence.
+forge          commits in another's name, and others' commits with their dependencies or operations altered.  The
+               signature is not over what is said; the deliverer should have checked.
+bad-signature  own commits, with a bit of the signature turned.
+clocks         commits whose clock is not after their past, or beyond the allowance, or as far ahead as is allowed.
+deep           long chains whose first commit is kept back: they wait in the receivers' buffers.
+wide           commits that depend on hundreds of commits which do not exist.
+slander        accusations of correct nodes, with forged proofs.
+vouch          lends a proven liar a name: passes on what it signs, under commits that do not know of the proof.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from faults.byzantine.attacker import Attacker, Chain, Strategy
+from knhk_mesh.commits import DEPENDENCIES_MAX, Commit, Proof, WireCommit, commit_id, open_commit
+from knhk_mesh.effects import Effect, Instant
+from knhk_mesh.errors import BadCommit, BadFrame
+from knhk_mesh.identity import AgentId
+from knhk_mesh.log import CLOCK_ALLOWANCE_MS
+from knhk_mesh.messages import Delta, Propose, decode_frame
+
+DEEP = 64
+WIDE_A_ROUND = 4
+LENT_MAX = 64
+
+
+def _altered(wire: WireCommit, *, signature: bytes | None = None, header: bytes | None = None) -> WireCommit:
+    return msgspec.structs.replace(wire, signature=signature or wire.signature, header=header or wire.header)
+
+
+class Equivocate(Strategy):
+    """Two commits for one slot, each round."""
+
+    def __init__(self, attacker: Attacker) -> None:
+        super().__init__(attacker)
+        self._chain = Chain(attacker)
+
+    def round(self, now: Instant) -> list[Effect]:
+        """One to each half of the peers; the chain goes on from either."""
+        one, other = self._chain.next(now), self._chain.next(now)
+        self.attacker.tell(one, other)
+        self.attacker.lies += 1
+        self._chain.advance(one if self.attacker.random.random() < 0.5 else other)
+        left, right = self.attacker.halves()
+        return [*self.attacker.deltas(left, [one.wire]), *self.attacker.deltas(right, [other.wire])]
+
+
+class Forge(Strategy):
+    """Commits that their author has not signed."""
+
+    def round(self, now: Instant) -> list[Effect]:
+        """The victim's key in the header and this node's signature under it; and a victim's newest commit, altered."""
+        attacker = self.attacker
+        wire = Chain(attacker).next(now).wire
+        victim = attacker.some(1)[0]
+        header = wire.header[:48] + victim + wire.header[80:]
+        forged = [_altered(wire, header=header, signature=attacker.signer.sign(header))]
+        theirs = [one for one in attacker.node.replica.log.heads.values() if one.author == victim]
+        if theirs:
+            real = theirs[-1].wire
+            altered = {"deps": b""} if attacker.random.random() < 0.5 else {"body": wire.body}
+            forged.append(msgspec.structs.replace(real, **altered))
+        attacker.lies += 1
+        return attacker.deltas(attacker.some(2), forged)
+
+
+class BadSignature(Strategy):
+    """Own commits that nobody can verify."""
+
+    def round(self, now: Instant) -> list[Effect]:
+        """One bit of the signature is turned."""
+        wire = Chain(self.attacker).next(now).wire
+        bad = bytes([wire.signature[0] ^ 1]) + wire.signature[1:]
+        self.attacker.lies += 1
+        return self.attacker.deltas(self.attacker.some(2), [_altered(wire, signature=bad)])
+
+
+class Clocks(Strategy):
+    """Clocks that stand still, or run away."""
+
+    def __init__(self, attacker: Attacker) -> None:
+        super().__init__(attacker)
+        self._chain = Chain(attacker)
+
+    def round(self, now: Instant) -> list[Effect]:
+        """Too early and too late, which is invalid, or the farthest ahead that is valid."""
+        attacker = self.attacker
+        most = CLOCK_ALLOWANCE_MS << 16
+        ahead = (-1, most + 1, most)[int(attacker.random.random() * 3)]
+        commit = self._chain.next(now, clock_ahead=ahead)
+        if ahead == most:
+            attacker.tell(commit)
+            self._chain.advance(commit)
+        attacker.lies += 1
+        return attacker.deltas(attacker.some(2), [commit.wire])
+
+
+class Deep(Strategy):
+    """Chains without their beginning."""
+
+    def round(self, now: Instant) -> list[Effect]:
+        """DEEP commits, each on the one before it; the first is kept back."""
+        chain = Chain(self.attacker)
+        commits: list[Commit] = []
+        for _ in range(DEEP + 1):
+            commits.append(chain.next(now))
+            chain.advance(commits[-1])
+        self.attacker.lies += 1
+        return self.attacker.deltas(self.attacker.some(2), [commit.wire for commit in commits[1:]])
+
+
+class Wide(Strategy):
+    """Pasts that nobody has."""
+
+    def round(self, now: Instant) -> list[Effect]:
+        """WIDE_A_ROUND commits with as many made-up dependencies as a commit may have."""
+        attacker = self.attacker
+        found: list[Effect] = []
+        for _ in range(WIDE_A_ROUND):
+            made_up = [attacker.random.getrandbits(256).to_bytes(32, "big") for _ in range(DEPENDENCIES_MAX)]
+            found += attacker.deltas(attacker.some(2), [Chain(attacker).next(now, deps=made_up).wire])
+        attacker.lies += 1
+        return found
+
+
+class Slander(Strategy):
+    """Accusations that prove nothing."""
+
+    def round(self, now: Instant) -> list[Effect]:
+        """A real header of the victim's, and one that this node has made up, as a proof."""
+        attacker = self.attacker
+        held = attacker.node.replica.log.held
+        theirs = [one for one in list(held.values())[-50:] if one.author in attacker.peers]
+        if not theirs:
+            return []
+        victim = theirs[int(attacker.random.random() * len(theirs))]
+        real = victim.wire
+        made_up = real.header[:-8] + attacker.random.getrandbits(64).to_bytes(8, "big")
+        pair = sorted(
+            [(real.header, real.signature), (made_up, attacker.signer.sign(made_up))], key=lambda one: commit_id(one[0])
+        )
+        proof = Proof(*pair[0], *pair[1])
+        attacker.lies += 1
+        return attacker.deltas(attacker.some(2), [Chain(attacker).next(now, proof=proof).wire])
+
+
+class Vouch(Strategy):
+    """Lends a proven liar its name."""
+
+    def __init__(self, attacker: Attacker) -> None:
+        super().__init__(attacker)
+        self._chain = Chain(attacker)
+        self._innocent: list[bytes] = []  # what its chain may depend on without a proof in its past
+        self._lent: dict[bytes, Commit] = {}  # what liars have signed, and not been lent a name for yet
+
+    def hears(self, now: Instant, peer: AgentId, frame: bytes) -> tuple[bool, list[Effect]]:
+        """Keep what others send: the node itself would not take in what a proven liar says."""
+        attacker = self.attacker
+        try:
+            message = decode_frame(frame, bytes_max=attacker.node.config.frame_bytes_max)
+        except BadFrame:
+            return True, []
+        if isinstance(message, Delta | Propose):
+            for wire in message.commits[:8]:
+                try:
+                    commit = open_commit(attacker.network, wire)
+                except BadCommit:
+                    continue
+                if commit.author == peer and len(self._lent) < LENT_MAX and not commit.deps:
+                    self._lent[commit.id] = commit
+        return True, []
+
+    def round(self, now: Instant) -> list[Effect]:
+        """Commits of proven liars, below one of this node's that names them and knows of no proof."""
+        attacker = self.attacker
+        proven = attacker.node.replica.log.proofs
+        found: list[Effect] = []
+        for commit in [one for one in self._lent.values() if one.author in proven]:
+            del self._lent[commit.id]
+            vouching = self._chain.next(now, deps=[commit.id], clock_ahead=commit.clock)
+            attacker.lies += 1
+            found += attacker.deltas(attacker.some(len(attacker.peers)), [commit.wire, vouching.wire])
+        return found + self._against_the_rule(now)
+
+    def _against_the_rule(self, now: Instant) -> list[Effect]:
+        """A commit with a proof in its past that depends on whom it proves faulty: invalid for everybody."""
+        attacker = self.attacker
+        log = attacker.node.replica.log
+        for liar in log.proofs:
+            of_liar = [one.id for one in log.heads.values() if one.author == liar]
+            if of_liar:
+                deps = sorted({*list(log.frontier)[:8], of_liar[0]})
+                attacker.lies += 1
+                return attacker.deltas(attacker.some(2), [Chain(attacker).next(now, deps=deps).wire])
+        return []

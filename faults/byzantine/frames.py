@@ -1,0 +1,199 @@
+"""Lies in frames: what is said to whom, how often, or not at all.
+
+replay       old frames once more, to whom they were meant for and to others.
+inflate      claims of heads and frontiers that do not exist.  A claim changes nothing but where to ask.
+withhold     keeps back what others need: deltas, frontiers, votes, certificates.
+selective    talks to some of the peers alone.
+garbage      bytes that are no frame, frames that are cut off or too large.
+flood        hundreds of frames a round that cost their receiver work: pushes of made-up roots, pulls of everything.
+silent       sends nothing at all.
+lie-latency  echoes of guessed and of old nonces, so as to seem near; real ones late or never.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from faults.byzantine.attacker import Attacker, Strategy
+from knhk_mesh.effects import Effect, Instant, Send
+from knhk_mesh.errors import BadFrame
+from knhk_mesh.identity import AgentId
+from knhk_mesh.messages import (
+    PROBE_BYTES,
+    Certificates,
+    Delta,
+    Echo,
+    Frame,
+    Frontier,
+    Probe,
+    Propose,
+    Pull,
+    Push,
+    Votes,
+    chain_tag,
+    decode_frame,
+)
+
+KEPT = 256
+REPLAYED = 16
+FLOOD_A_PEER = 60
+GUESSES = 8
+GARBAGE_BYTES = 200
+
+
+def _decoded(attacker: Attacker, frame: bytes) -> Frame | None:
+    try:
+        return decode_frame(frame, bytes_max=attacker.node.config.frame_bytes_max)
+    except BadFrame:
+        return None
+
+
+def _noise(attacker: Attacker, size: int) -> bytes:
+    return attacker.random.getrandbits(8 * size).to_bytes(size, "big")
+
+
+class Replay(Strategy):
+    """What was said once is said again."""
+
+    def __init__(self, attacker: Attacker) -> None:
+        super().__init__(attacker)
+        self._sent: deque[Send] = deque(maxlen=KEPT)
+
+    def sends(self, now: Instant, effect: Send) -> list[Effect]:
+        """Keep a copy."""
+        self._sent.append(effect)
+        return [effect]
+
+    def hears(self, now: Instant, peer: AgentId, frame: bytes) -> tuple[bool, list[Effect]]:
+        """What others said, to be passed off as one's own."""
+        self._sent.append(Send(self.attacker.some(1)[0], frame))
+        return True, []
+
+    def round(self, now: Instant) -> list[Effect]:
+        """Some of the copies."""
+        kept = list(self._sent)
+        picked: list[Effect] = [kept[int(self.attacker.random.random() * len(kept))] for _ in range(REPLAYED) if kept]
+        self.attacker.lies += len(picked)
+        return picked
+
+
+class Inflate(Strategy):
+    """Heads that do not exist."""
+
+    def round(self, now: Instant) -> list[Effect]:
+        """A pull that claims to be far ahead on everybody's chain."""
+        attacker = self.attacker
+        claims = []
+        for author, incarnation in list(attacker.node.replica.log.chains)[:64]:
+            claims.append(chain_tag(author, incarnation) + b"\x7f" + b"\xff" * 7 + _noise(attacker, 32))
+        attacker.lies += 1
+        heads = b"".join(claims)
+        wants = [_noise(attacker, 32) for _ in range(16)]
+        return [
+            attacker.frame(peer, Pull, _noise(attacker, 32), heads, b"", b"", wants, False) for peer in attacker.some(2)
+        ]
+
+    def sends(self, now: Instant, effect: Send) -> list[Effect]:
+        """A frontier of commits that nobody has."""
+        message = _decoded(self.attacker, effect.frame)
+        if not isinstance(message, Frontier):
+            return [effect]
+        self.attacker.lies += 1
+        return [self.attacker.frame(effect.peer, Frontier, message.nonce, [_noise(self.attacker, 32)])]
+
+
+class Withhold(Strategy):
+    """Answers that never come."""
+
+    def sends(self, now: Instant, effect: Send) -> list[Effect]:
+        """Nothing that anybody needs."""
+        if isinstance(_decoded(self.attacker, effect.frame), Delta | Frontier | Votes | Certificates | Propose):
+            self.attacker.lies += 1
+            return []
+        return [effect]
+
+
+class Selective(Strategy):
+    """Some are told, and others never."""
+
+    def __init__(self, attacker: Attacker) -> None:
+        super().__init__(attacker)
+        self._friends = frozenset(attacker.halves()[0])
+
+    def sends(self, now: Instant, effect: Send) -> list[Effect]:
+        """Only to friends."""
+        if effect.peer in self._friends:
+            return [effect]
+        self.attacker.lies += 1
+        return []
+
+
+class Garbage(Strategy):
+    """Bytes that are no frame."""
+
+    def round(self, now: Instant) -> list[Effect]:
+        """Noise, a frame that was cut off, a frame of fields that no frame has, and one that is too large."""
+        attacker = self.attacker
+        peer = attacker.some(1)[0]
+        whole = attacker.frame(peer, Push, _noise(attacker, 32)).frame
+        oversized = bytes(attacker.node.config.frame_bytes_max + 1)
+        bad = attacker.frame(peer, Probe, _noise(attacker, 3), _noise(attacker, 5)).frame
+        kinds = (_noise(attacker, GARBAGE_BYTES), whole[:-5], bad, oversized)
+        attacker.lies += 1
+        return [Send(peer, kinds[int(attacker.random.random() * len(kinds))])]
+
+
+class Flood(Strategy):
+    """Work for others."""
+
+    def round(self, now: Instant) -> list[Effect]:
+        """To every peer: pushes that make it answer, pulls of all that it has, probes."""
+        attacker = self.attacker
+        found: list[Effect] = []
+        for peer in attacker.peers:
+            for number in range(FLOOD_A_PEER):
+                if number % 3 == 0:
+                    found.append(attacker.frame(peer, Push, _noise(attacker, 32)))
+                elif number % 3 == 1:
+                    found.append(attacker.frame(peer, Pull, _noise(attacker, 32), b"", b"", b"", [], True))
+                else:
+                    found.append(attacker.frame(peer, Probe, _noise(attacker, PROBE_BYTES), bytes(16)))
+        attacker.lies += len(found)
+        return found
+
+
+class Silent(Strategy):
+    """Nothing leaves."""
+
+    def sends(self, now: Instant, effect: Send) -> list[Effect]:
+        """Nothing."""
+        self.attacker.lies += 1
+        return []
+
+
+class LieLatency(Strategy):
+    """To seem nearer, and farther, than it is."""
+
+    def __init__(self, attacker: Attacker) -> None:
+        super().__init__(attacker)
+        self._late: list[Send] = []
+
+    def sends(self, now: Instant, effect: Send) -> list[Effect]:
+        """Half of the echoes wait for the next round."""
+        if isinstance(_decoded(self.attacker, effect.frame), Echo) and self.attacker.random.random() < 0.5:
+            self.attacker.lies += 1
+            self._late.append(effect)
+            return []
+        return [effect]
+
+    def round(self, now: Instant) -> list[Effect]:
+        """Guesses for everybody, and what was kept back."""
+        attacker = self.attacker
+        late, self._late = self._late, []
+        guesses = [
+            attacker.frame(peer, Echo, _noise(attacker, PROBE_BYTES), b"")
+            for peer in attacker.peers
+            for _ in range(GUESSES)
+        ]
+        attacker.lies += len(guesses)
+        return [*guesses, *late]
