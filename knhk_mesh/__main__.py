@@ -3,6 +3,7 @@
     python -m knhk_mesh run --config node.toml
     python -m knhk_mesh keygen node.key
     python -m knhk_mesh init DIRECTORY --listen HOST:PORT --control HOST:PORT
+    python -m knhk_mesh roster --authority authority.key --network knhk --faulty 1 AGENT AGENT AGENT AGENT
 
 Exit codes: 0; 64 wrong usage or configuration; 65 the database is refused; 69 an address cannot be had; 74 the disk
 fails; 70 a bug of ours.  Each but the last comes with one line on standard error.
@@ -51,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--listen", default="127.0.0.1:7000")
     init.add_argument("--control", default="127.0.0.1:7001")
     init.add_argument("--transport", choices=("quic", "tcp"), default="quic")
+    roster = commands.add_parser(
+        "roster", help="sign who the members are, and print what goes into their configuration"
+    )
+    roster.add_argument("--authority", type=Path, required=True, help="the private key (keygen) of whoever may say so")
+    roster.add_argument("--network", default="knhk")
+    roster.add_argument("--epoch", type=int, default=1)
+    roster.add_argument("--faulty", type=int, required=True)
+    roster.add_argument("members", nargs="+", metavar="AGENT", help="the ids of all members")
     return parser
 
 
@@ -66,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.command == "init":
             print(_init(options))
+            return 0
+        if options.command == "roster":
+            print(_roster(options), end="")
             return 0
         return run(options.config)
     except ConfigError as error:
@@ -103,6 +115,29 @@ def _keygen(path: Path) -> str:
     seed = secrets.token_bytes(SEED_BYTES)
     _write_secret(path, seed.hex() + "\n")
     return Signer(seed).agent_id.hex()
+
+
+def _roster(options: argparse.Namespace) -> str:
+    """The [roster] table of these members' configuration files."""
+    from knhk_mesh.commits import network_id
+    from knhk_mesh.quorum import sign_roster
+    from knhk_mesh.settings import read_seed
+
+    try:
+        members = [bytes.fromhex(member) for member in options.members]
+    except ValueError:
+        raise ConfigError("AGENT: an id is hexadecimal") from None
+    signed = sign_roster(
+        Signer(read_seed(options.authority)),
+        network=network_id(options.network),
+        epoch=options.epoch,
+        faulty=options.faulty,
+        members=members,
+    )
+    return (
+        f'[roster]\nepoch = {signed.epoch}\nauthority = "{signed.authority.hex()}"\n'
+        f'signature = "{signed.signature.hex()}"\n'
+    )
 
 
 def _init(options: argparse.Namespace) -> str:

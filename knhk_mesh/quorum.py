@@ -91,14 +91,20 @@ def roster_bytes(network: bytes, epoch: int, faulty: int, members: Sequence[Agen
 
 def sign_roster(authority: Signer, *, network: bytes, epoch: int, faulty: int, members: Sequence[AgentId]) -> Roster:
     """The roster of `members`, in any order.  Raises ConfigError where quorums would not intersect."""
-    signature = authority.sign(roster_bytes(network, epoch, faulty, members))
-    roster = Roster(network, epoch, faulty, tuple(sorted(members)), authority.agent_id, signature)
-    check_roster(roster)
-    return roster
+    unsigned = Roster(network, epoch, faulty, tuple(sorted(members)), authority.agent_id, b"")
+    _check_shape(unsigned)
+    return msgspec.structs.replace(unsigned, signature=authority.sign(roster_bytes(network, epoch, faulty, members)))
 
 
 def check_roster(roster: Roster) -> None:
     """Raise ConfigError unless the roster is well-formed, its quorums intersect, and its authority has signed it."""
+    _check_shape(roster)
+    signed = roster_bytes(roster.network, roster.epoch, roster.faulty, roster.members)
+    if not verify(roster.authority, signed, roster.signature):
+        raise ConfigError("roster: the signature is not its authority's over these members, f and epoch")
+
+
+def _check_shape(roster: Roster) -> None:
     members = roster.members
     if any(a >= b for a, b in pairwise(members)) or any(len(one) != AGENT_ID_BYTES for one in members):
         raise ConfigError("roster: members are ids of 32 bytes, each once, in ascending order")
@@ -107,9 +113,6 @@ def check_roster(roster: Roster) -> None:
     assert 2 * roster.quorum_size - len(members) > roster.faulty
     if not 0 <= roster.epoch < 1 << 64:
         raise ConfigError("roster: epoch is in 0 .. 2^64 - 1")
-    signed = roster_bytes(roster.network, roster.epoch, roster.faulty, members)
-    if not verify(roster.authority, signed, roster.signature):
-        raise ConfigError("roster: the signature is not its authority's over these members, f and epoch")
 
 
 def statement_of(network: bytes, epoch: int, commit: Commit) -> bytes:

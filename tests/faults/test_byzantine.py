@@ -1,0 +1,227 @@
+"""Liars: each strategy does what its name says; between lies a liar is honest; the program takes orders."""
+
+import random
+import subprocess
+import sys
+
+import pytest
+
+from faults.byzantine import LIARS, STRATEGIES, Liar
+from harness.campaign import parse_campaign
+from harness.compiler import compile_campaign
+from harness.execution import execute
+from knhk_mesh.commits import check_proof, make_proof, open_commit
+from knhk_mesh.config import NodeConfig, PeerConfig
+from knhk_mesh.effects import Event, Instant, Persist, Send
+from knhk_mesh.errors import BadCommit, BadFrame
+from knhk_mesh.messages import Delta, Propose, Votes, decode_frame
+from knhk_mesh.node import GOSSIP_TIMER, Node
+from knhk_mesh.quorum import sign_roster
+from tests.commit_graphs import signer
+from tests.node_process import ENVIRONMENT, ROOT
+from tests.node_process import Node as NodeProcess
+
+NAMES = ["a", "b", "c", "liar"]
+MS = 1_000_000
+
+
+def liar(seed: int = 0) -> Liar:
+    """The fourth of four members, with a disk that is durable at once."""
+    ids = [signer(name).agent_id for name in NAMES]
+    network = Node(config_of(ids, None), signer("liar"), random=random.Random(1)).replica.network
+    roster = sign_roster(signer("authority"), network=network, epoch=1, faulty=1, members=ids)
+    node = Node(config_of(ids, roster), signer("liar"), random=random.Random(seed))
+    made = Liar(node, signer("liar"), random=random.Random(seed))
+    run(made, made.start(Instant(0, 0)))
+    return made
+
+
+def config_of(ids, roster) -> NodeConfig:
+    peers = tuple(PeerConfig(agent, name) for agent, name in zip(ids[:3], NAMES, strict=False))
+    return NodeConfig(network="lies", peers=peers, faulty=1, fanout=3, roster=roster)
+
+
+def run(made: Liar, effects, now: int = 0) -> list:
+    """The effects, and those that follow once the disk has what it was given."""
+    found = list(effects)
+    for effect in effects:
+        if isinstance(effect, Persist):
+            found += run(made, made.persisted(Instant(now, now), effect.token), now)
+    return found
+
+
+def rounds(made: Liar, count: int = 4) -> list:
+    found = []
+    for number in range(1, count + 1):
+        now = number * 100 * MS
+        found += run(made, made.timer(Instant(now, now), GOSSIP_TIMER), now)
+    return found
+
+
+def wires(effects) -> list:
+    """Every commit in every delta and proposal, with whom it went to."""
+    found = []
+    for effect in effects:
+        if isinstance(effect, Send):
+            try:
+                frame = decode_frame(effect.frame, bytes_max=1 << 20)
+            except BadFrame:
+                continue
+            if isinstance(frame, Delta | Propose):
+                found += [(effect.peer, wire) for wire in frame.commits]
+    return found
+
+
+def opened(made: Liar, wire):
+    return open_commit(made.node.replica.network, wire)
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"vouch", "slander", "withhold", "double-vote"}))
+def test_every_strategy_lies_by_itself(name):
+    made = liar()
+    made.lie("fault", name)
+    rounds(made, 6)
+    assert made.stop("fault") > 0
+
+
+def test_a_liar_that_has_no_orders_is_honest():
+    honest, made = liar(7).node, liar(7)
+    now = Instant(100 * MS, 0)
+    assert made.timer(now, GOSSIP_TIMER) == honest.timer(now, GOSSIP_TIMER)
+
+
+def test_equivocation_is_two_valid_commits_for_one_slot_that_prove_each_other():
+    made = liar()
+    made.lie("fault", "equivocate")
+    effects = rounds(made, 1)
+    sent = {opened(made, wire).id: (peer, opened(made, wire)) for peer, wire in wires(effects)}
+    one, other = (commit for _, commit in sent.values())
+    assert one.slot == other.slot and one.id != other.id
+    assert check_proof(made.node.replica.network, make_proof(one, other)) == signer("liar").agent_id
+    assert {operation.object for operation in (*one.operations, *other.operations)} == {LIARS}
+    told = {effect.data["id"] for effect in effects if isinstance(effect, Event) and effect.name == "committed"}
+    assert {one.id.hex(), other.id.hex()} <= told, "a nemesis keeps no secrets"
+    assert {peer for peer, _ in wires(effects)} == {signer(name).agent_id for name in "abc"}
+
+
+@pytest.mark.parametrize(("name", "reason"), [("bad-signature", {"signature"}), ("forge", {"signature", "hash"})])
+def test_what_nobody_signed_is_nothing_that_anybody_opens(name, reason):
+    made = liar()
+    made.lie("fault", name)
+    found = wires(rounds(made))
+    assert found
+    for _, wire in found:
+        with pytest.raises(BadCommit) as raised:
+            opened(made, wire)
+        assert raised.value.reason in reason
+
+
+@pytest.mark.parametrize(("name", "lacks"), [("deep", 1), ("wide", 512)])
+def test_what_fills_buffers_is_valid_and_has_a_past_that_never_comes(name, lacks):
+    made = liar()
+    made.lie("fault", name)
+    found = [opened(made, wire) for _, wire in wires(rounds(made, 1))]
+    shown = {commit.id for commit in found}
+    missing = [parent for commit in found for parent in commit.parents if parent not in shown]
+    assert found and len(set(missing)) >= lacks
+
+
+@pytest.mark.parametrize("name", ["silent", "selective"])
+def test_who_is_silent_sends_less_than_an_honest_node(name):
+    made, honest = liar(3), liar(3)
+    made.lie("fault", name)
+    reached = {effect.peer for effect in rounds(made) if isinstance(effect, Send)}
+    assert len(reached) < len({effect.peer for effect in rounds(honest) if isinstance(effect, Send)})
+    assert name != "silent" or not reached
+
+
+def test_a_double_voter_votes_for_both_commits_of_a_slot():
+    proposer, voter = liar(1), liar(2)
+    proposer.lie("fault", "double-propose")
+    voter.lie("fault", "double-vote")
+    frames = [one.frame for one in rounds(proposer, 1) if isinstance(one, Send)]
+    proposals = [one for one in frames if isinstance(decode_frame(one, bytes_max=1 << 20), Propose)]
+    answers = voter.receive(Instant(0, 0), signer("a").agent_id, proposals[0])
+    votes = [decode_frame(one.frame, bytes_max=1 << 20) for one in answers if isinstance(one, Send)]
+    statements = [vote.statement for frame in votes if isinstance(frame, Votes) for vote in frame.votes]
+    assert len(set(statements)) == 2 and statements[0][:112] == statements[1][:112]
+    assert voter.stop("fault") == 2
+
+
+def test_a_strategy_that_comes_back_goes_on_where_it_was():
+    made = liar()
+    made.lie("first", "equivocate")
+    before = {opened(made, wire).seq for _, wire in wires(rounds(made, 2))}
+    made.stop("first")
+    assert not wires(rounds(made, 1))
+    made.lie("second", "equivocate")
+    assert min(opened(made, wire).seq for _, wire in wires(rounds(made, 1))) > max(before)
+
+
+CAMPAIGN = """
+name = "lies"
+shows = "x"
+[cluster]
+nodes = {nodes}
+roster = true
+[load]
+duration_s = 5
+[[workloads]]
+type = "gset"
+rate = 40
+stable = 0.5
+quorum = 0.5
+[[faults]]
+fault = "byzantine"
+strategy = "{strategy}"
+pick = {seats}
+start_s = 0.5
+duration_s = 4.0
+"""
+
+
+@pytest.mark.parametrize(("nodes", "seats"), [(4, 1), (7, 2)])
+@pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - {"vouch"}))
+def test_no_strategy_within_f_breaks_the_mesh(strategy, nodes, seats):
+    campaign = parse_campaign(CAMPAIGN.format(strategy=strategy, nodes=nodes, seats=seats).encode(), source="lies")
+    outcome = execute(compile_campaign(campaign, 5, source="lies"))
+    assert outcome.verdict.validity == "valid", [r for r in outcome.verdict.results if r.validity != "valid"]
+
+
+@pytest.fixture
+def seat(tmp_path):
+    made = NodeProcess(tmp_path / "node")
+    made.command = [sys.executable, "-m", "faults.byzantine", "run", "--config", str(made.config)]
+    made.start()
+    yield made
+    made.process.terminate()
+    assert made.process.wait(10) == 0, made.process.stderr.read()
+    made.process.stderr.close()
+
+
+def test_the_program_begins_and_stops_to_lie_on_order(seat):
+    assert seat.call("POST", "/byzantine", {"fault": "f", "strategy": "equivocate"}) == (200, {"fault": "f", "lies": 0})
+    assert seat.call("POST", "/byzantine", {"fault": "f", "strategy": "silent"})[0] == 409
+    status, told = seat.call("POST", "/byzantine", {"fault": "f", "strategy": None})
+    assert status == 200 and told["fault"] == "f" and told["lies"] >= 0
+    assert seat.call("POST", "/byzantine", {"fault": "f", "strategy": None})[0] == 409
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"fault": "f"}, {"fault": "f", "strategy": "lie"}, {"fault": 3, "strategy": None}, []]
+)
+def test_orders_that_make_no_sense_are_refused_in_a_line(seat, body):
+    status, told = seat.call("POST", "/byzantine", body)
+    assert status == 400 and "\n" not in told["error"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--config", "no/such/file"], ["dance"]])
+def test_wrong_usage_ends_with_64(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "faults.byzantine", *arguments],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 64 and done.stderr and "Traceback" not in done.stderr
