@@ -231,7 +231,7 @@ def _check_assumption(campaign: Campaign, cluster: PlannedCluster, planned: list
     place = "assumes.byzantine_and_wiped_max"
     _require(0 <= allowed <= cluster.nodes, source, place, f"is not in 0 .. {cluster.nodes}")
     count = len(liars | wiped)
-    said = f"the faults make {len(liars)} nodes lie and wipe {len(wiped)}, the claim rests on at most {allowed}"
+    said = f"the faults wipe {len(wiped)} nodes and make {len(liars)} lie, the claim rests on at most {allowed}"
     _require(count <= allowed, source, place, said)
     for one in planned:
         hurt = set(fault_nodes(one)) & liars if isinstance(one.fault, Kill) else set()

@@ -7,7 +7,7 @@ the module that has it:
 
     commits   equivocate, forge, bad-signature, clocks, deep, wide, slander, vouch
     frames    replay, inflate, withhold, selective, garbage, flood, silent, lie-latency
-    votes     double-vote, double-propose
+    votes     double-vote, double-propose, late-propose
     here      mix: each round another one of those
 
 An attacker's own writes go to an object of its own (`LIARS`), so that no client's value depends on them, and it tells

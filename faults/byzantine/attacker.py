@@ -107,6 +107,9 @@ class Strategy:
     def __init__(self, attacker: Attacker) -> None:
         self.attacker = attacker
 
+    def begins(self) -> None:
+        """It is in force, from now on or once more."""
+
     def hears(self, now: Instant, peer: AgentId, frame: bytes) -> tuple[bool, list[Effect]]:
         """A frame has come: whether the node is to see it, and what is sent beside."""
         return True, []

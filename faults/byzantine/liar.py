@@ -35,6 +35,7 @@ class Liar:
             kept = self._former[strategy] = (STRATEGIES[strategy](attacker), attacker)
         kept[1].lies = 0
         self._strategies[fault] = kept
+        kept[0].begins()
 
     def stop(self, fault: str) -> int:
         """Follow it no more; returns how often it lied meanwhile."""

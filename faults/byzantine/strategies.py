@@ -26,6 +26,7 @@ _SINGLE: dict[str, type[Strategy]] = {
     "lie-latency": frames.LieLatency,
     "double-vote": votes.DoubleVote,
     "double-propose": votes.DoublePropose,
+    "late-propose": votes.LatePropose,
 }
 ROUNDS_EACH = 3
 

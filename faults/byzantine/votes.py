@@ -2,8 +2,10 @@
 
 double-vote     votes at once for whatever it is asked for, held or not, and for as many commits of a slot as there are.
 double-propose  proposes two commits for one slot, one to each half of the peers first, votes for both, and shows both
-                certificates to everybody if it gets them; certificates with a voter twice, or with too few.  With at
-                most f liars it cannot; with f + 1 who double-vote it can.
+                certificates to everybody if it gets them; certificates with a voter twice, or with too few, beside.
+                With at most f liars it cannot get two; with f + 1 who double-vote it can.
+late-propose    the same with patience: honest proposals while it is in force for the first time, and the second commit
+                of those slots when it comes back, to voters that may have forgotten.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from knhk_mesh.effects import Effect, Event, Instant
 from knhk_mesh.errors import BadCertificate, BadCommit, BadFrame
 from knhk_mesh.identity import AgentId
 from knhk_mesh.messages import Certificates, Propose, Votes, decode_frame
-from knhk_mesh.quorum import Certificate, Vote, check_vote, statement_of
+from knhk_mesh.quorum import Certificate, Roster, Vote, check_vote, statement_of
 
 OPEN_MAX = 64
 
@@ -76,15 +78,19 @@ class DoublePropose(Strategy):
         attacker.tell(one, other)
         attacker.lies += 1
         for commit in self._pair:
-            statement = statement_of(roster.network, roster.epoch, commit)
-            own = {attacker.signer.agent_id: attacker.signer.sign(statement)}
-            self._open[commit.id] = _Open(statement, own)
-        while len(self._open) > OPEN_MAX:
-            del self._open[next(iter(self._open))]
+            self._vote(roster, commit)
         left, right = attacker.halves()
         first = [attacker.frame(peer, Propose, [one.wire, other.wire]) for peer in left]
         second = [attacker.frame(peer, Propose, [other.wire, one.wire]) for peer in right]
         return [*first, *second, *self._bogus(one)]
+
+    def _vote(self, roster: Roster, commit: Commit) -> None:
+        """This node's own vote, and a place for the others'."""
+        statement = statement_of(roster.network, roster.epoch, commit)
+        own = {self.attacker.signer.agent_id: self.attacker.signer.sign(statement)}
+        self._open[commit.id] = _Open(statement, own)
+        while len(self._open) > OPEN_MAX:
+            del self._open[next(iter(self._open))]
 
     def _bogus(self, commit: Commit) -> list[Effect]:
         """What is no certificate: too few voters, or enough votes of one."""
@@ -126,6 +132,40 @@ class DoublePropose(Strategy):
         data = {"id": certificate.statement[-32:].hex(), "statement": certificate.statement.hex(), "votes": votes}
         attacker.told.append(Event("certified", data))
         return [attacker.frame(peer, Certificates, [certificate]) for peer in attacker.peers]
+
+
+class LatePropose(DoublePropose):
+    """The same lie with patience: the second commit of a slot is shown when the strategy comes back, and not before."""
+
+    def __init__(self, attacker: Attacker) -> None:
+        super().__init__(attacker)
+        self._windows = 0
+        self._twins: list[Commit] = []
+
+    def begins(self) -> None:
+        """Windows are counted."""
+        self._windows += 1
+
+    def round(self, now: Instant) -> list[Effect]:
+        """At first honest proposals, to just as many as a certificate needs; later their twins, to everybody."""
+        attacker = self.attacker
+        roster = attacker.node.config.roster
+        if roster is None:
+            return []
+        if self._windows == 1 and len(self._twins) < OPEN_MAX // 2:
+            one, twin = self._chain.next(now, deps=[]), self._chain.next(now, deps=[])
+            self._chain.advance(one)
+            self._twins.append(twin)
+            attacker.tell(one, twin)
+            self._vote(roster, one)
+            attacker.lies += 1
+            return [attacker.frame(peer, Propose, [one.wire]) for peer in attacker.peers[: roster.quorum_size - 1]]
+        if self._windows == 1 or not self._twins:
+            return []
+        twin = self._twins.pop(0)
+        self._vote(roster, twin)
+        attacker.lies += 1
+        return [attacker.frame(peer, Propose, [twin.wire]) for peer in attacker.peers]
 
 
 def _decoded(attacker: Attacker, frame: bytes) -> object:
