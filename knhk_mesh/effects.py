@@ -70,10 +70,11 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Something an observer may want to know.  Nothing in the mesh depends on its being seen."""
+    """Something an observer may want to know.  Nothing in the mesh depends on its being seen.  `free` as in `Send`."""
 
     name: str
     data: dict[str, Any]
+    free: bool = False
 
 
 Effect = Send | SetTimer | Persist | Reply | Event

@@ -103,6 +103,7 @@ class GossipCoordinator:
         self._peer_roots[peer] = frame.root
         table = self._replica.heads
         comparison = table.compare(frame.heads)
+        self._validator.shows(now.monotonic, peer, frame.session, table.shown_by(comparison))
         lacked = table.lacked_by_peer(comparison, frame.low, frame.high, frame.wants)
         frames: list[Send] = []
         for batch in pack_deltas(

@@ -49,7 +49,10 @@ PROPOSE_FRAMES_MAX = 2
 
 
 class Member:
-    """One member's duties.  `measured` is told of every round trip."""
+    """One member's duties.  `measured` is told of every round trip.
+
+    `identity_durable` says whether this node's incarnation and its enrolments are on its disk.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Member:
         *,
         random: RandomSource,
         measured: RoundTrip,
+        identity_durable: Callable[[], bool],
         verify: Verify = verify,
     ) -> None:
         roster = config.roster
@@ -74,6 +78,7 @@ class Member:
         self._validator = validator
         self._outbox = outbox
         self._measured = measured
+        self._identity_durable = identity_durable
         self._requests: dict[
             bytes, tuple[int, Written]
         ] = {}  # commit -> (request, what to answer once it is certified)
@@ -102,6 +107,7 @@ class Member:
             self.ballots = Ballots(roster, journal=replica.journal, events=replica.events, verify=verify)
             self.voter = Voter(roster, signer, replica.log, self.enrolment, journal=replica.journal)
         self._recovering = False
+        self._began = False
 
     def recover(self, records: Iterable[Record]) -> None:
         """Take in what this node's journal holds of a member's duties.  Raises ConfigError."""
@@ -180,6 +186,10 @@ class Member:
         incarnation = self._replica.incarnation
         assert incarnation is not None
         outbox = self._outbox
+        if not self._began and not self._identity_durable():
+            self.detector.start(monotonic)  # nobody can be asked yet, so nobody can be missed
+            return self._take_out()
+        self._began = True
         self._out.extend(self.detector.detect_partition(monotonic))
         for peer, nonce in self.detector.probe(monotonic):
             probe = Probe(outbox.session, outbox.next(peer), nonce, incarnation)
@@ -256,6 +266,8 @@ class Member:
 
     def _echo(self, peer: AgentId, nonce: bytes, incarnation: bytes) -> None:
         enrolled = self.enrolment.heard(peer, incarnation) if self.voter is not None else b""
+        if not self._identity_durable():
+            enrolled = b""  # the next echo will say; that this peer is reached need not wait for a disk
         outbox = self._outbox
         self._out.append(outbox.send(peer, Echo(outbox.session, outbox.next(peer), nonce, enrolled), free=True))
 

@@ -11,8 +11,8 @@ on is durable: while a Persist is outstanding, frames, replies and events wait i
 peer, a client or an observer has seen survives a crash, no acknowledged write is lost and no slot is used twice;
 what was in memory only is forgotten together with every trace of it (Strom and Yemini, 1985).
 
-Probes and echoes need not wait: they tell of an incarnation and of enrolments, and once those are durable a slow disk
-is no reason to be called unreachable.
+Probes, echoes and what the detector has found need not wait: a slow disk is no reason to be called unreachable.  What
+they tell of an incarnation and of enrolments, they tell only once that is durable.
 
 **The write gate.**  A write that is for healthy nodes alone is refused while this one is not, and looked at once more
 when its answer is let go: what was true when it came may not be true when its disk has it (spec-defects 2 and 8).
@@ -70,6 +70,7 @@ GOSSIP_TIMER = "gossip"
 PROBE_TIMER = "probe"
 TOLD_EVERY_ROUNDS = 10
 """How often a node that is asked to tells of its selections and its resources."""
+IDENTITY_RECORDS = ("incarnation", "enrolled")
 KNOWN_RECORDS = ("incarnation", "commit", "enrolled", "vote", "certificate")
 
 
@@ -131,6 +132,7 @@ class Node:
             outbox,
             random=random,
             measured=self.topology.measured,
+            identity_durable=self._identity_durable,
             verify=verify,
         )
         self.member.recover(records)
@@ -253,6 +255,11 @@ class Node:
             "stable_writes": config.requests_waiting_max,
             "quorum_reads": config.requests_waiting_max + 1,
         }
+
+    def _identity_durable(self) -> bool:
+        """Whether this node's incarnation, and every enrolment that it has made, would survive a crash."""
+        pending = any(record.kind in IDENTITY_RECORDS for record in self.replica.journal)
+        return not pending and self._durable >= self._identity_token
 
     def persisted(self, now: Instant, token: int) -> list[Effect]:
         """Everything up to `token` is durable: let go of what waited for it."""
@@ -378,16 +385,15 @@ class Node:
         if replica.journal:
             self._token += 1
             out.append(Persist(self._token, tuple(replica.journal)))
-            if any(record.kind in ("incarnation", "enrolled") for record in replica.journal):
+            if any(record.kind in IDENTITY_RECORDS for record in replica.journal):
                 self._identity_token = self._token
             replica.journal.clear()
         observed: list[Effect] = [*replica.events, *effects] if replica.events else list(effects)
         replica.events.clear()
         if self._durable == self._token:
             return [*out, *observed] if out else observed
-        free = self._durable >= self._identity_token
         for effect in observed:
-            if isinstance(effect, SetTimer) or (free and isinstance(effect, Send) and effect.free):
+            if isinstance(effect, SetTimer) or (isinstance(effect, Send | Event) and effect.free):
                 out.append(effect)
             else:
                 self._held_back.append((self._token, effect))

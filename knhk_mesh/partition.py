@@ -136,4 +136,4 @@ class PartitionDetector:
         self._transitions += 1
         self._returns = 0
         data = {"from": former, "to": state, "reachable": self.reachable(now), "quorum": self._quorum_size}
-        return [Event("state", {**data, "after_ns": lasted})]
+        return [Event("state", {**data, "after_ns": lasted}, free=True)]

@@ -31,3 +31,7 @@ class TokenBucket:
             return False
         self._level -= wanted
         return True
+
+    def give(self, amount: int) -> None:
+        """Put tokens back, as far as they fit."""
+        self._level = min(self._burst, self._level + amount * SECOND)

@@ -34,8 +34,12 @@ BYTES_A_SECOND, BYTES_BURST = 16 * 1024 * 1024, 64 * 1024 * 1024
 COMMITS_A_SECOND, COMMITS_BURST = 2000, 20_000
 PULLS_A_SECOND, PULLS_BURST = 50, 200
 PUSHES_A_SECOND, PUSHES_BURST = 50, 200
-ANSWERS_A_SECOND, ANSWERS_BURST = 1024 * 1024, 4 * 1024 * 1024
-"""Of one peer, the last in bytes.  A correct one that brings up a node which was cut off for long stays below them."""
+ANSWERS_A_SECOND, ANSWERS_BURST = 256 * 1024, 1024 * 1024
+EARNED_BYTES = 600
+FORGOTTEN_NS = 60_000_000_000
+"""Of one peer; answers in bytes.  Each commit that it shows to have taken in earns EARNED_BYTES of answers, once: who
+catches up is served as fast as it can be, and who asks for everything again and again is not.  A peer that starts anew
+may have lost its disk, and earns anew, at most every FORGOTTEN_NS."""
 
 _WINDOW = (1 << WINDOW_BITS) - 1
 
@@ -78,9 +82,12 @@ class ReplayWindow:
 class _Allowance:
     """What one peer may still ask of this node."""
 
-    __slots__ = ("answers", "bytes", "commits", "frames", "pulls", "pushes")
+    __slots__ = ("answers", "bytes", "commits", "frames", "pulls", "pushes", "session", "shown", "since")
 
     def __init__(self, now: int) -> None:
+        self.shown = 0  # how many of this node's commits it has shown to have
+        self.session = -1
+        self.since = now
         self.frames = TokenBucket(rate=FRAMES_A_SECOND, burst=FRAMES_BURST, now=now)
         self.bytes = TokenBucket(rate=BYTES_A_SECOND, burst=BYTES_BURST, now=now)
         self.commits = TokenBucket(rate=COMMITS_A_SECOND, burst=COMMITS_BURST, now=now)
@@ -156,6 +163,15 @@ class ByzantineValidator:
             return True
         self.rejected["push-throttled"] += 1
         return False
+
+    def shows(self, now: int, peer: AgentId, session: int, commits: int) -> None:
+        """`peer` has that many of this node's commits, as far as its pull says."""
+        allowance = self._allowance(now, peer)
+        if session != allowance.session and (allowance.session < 0 or now - allowance.since >= FORGOTTEN_NS):
+            allowance.session, allowance.since, allowance.shown = session, now, 0
+        if commits > allowance.shown:
+            allowance.answers.give((commits - allowance.shown) * EARNED_BYTES)
+            allowance.shown = commits
 
     def may_answer(self, now: int, peer: AgentId, size: int) -> bool:
         """Whether `size` bytes more may be sent to `peer` in answer to its pulls."""

@@ -19,6 +19,7 @@ from knhk_mesh.effects import Effect, Instant, Send
 from knhk_mesh.errors import BadFrame
 from knhk_mesh.identity import AgentId
 from knhk_mesh.messages import (
+    HEAD_BYTES,
     PROBE_BYTES,
     Certificates,
     Delta,
@@ -155,7 +156,8 @@ class Flood(Strategy):
                 if number % 3 == 0:
                     found.append(attacker.frame(peer, Push, _noise(attacker, 32)))
                 elif number % 3 == 1:
-                    found.append(attacker.frame(peer, Pull, _noise(attacker, 32), b"", b"", b"", [], True))
+                    claim = _noise(attacker, HEAD_BYTES)
+                    found.append(attacker.frame(peer, Pull, _noise(attacker, 32), claim, b"", b"", [], True))
                 else:
                     found.append(attacker.frame(peer, Probe, _noise(attacker, PROBE_BYTES), bytes(16)))
         attacker.lies += len(found)

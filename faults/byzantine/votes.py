@@ -79,7 +79,7 @@ class DoublePropose(Strategy):
         attacker.lies += 1
         for commit in self._pair:
             self._vote(roster, commit)
-        left, right = attacker.halves()
+        left, right = attacker.peers[::2], attacker.peers[1::2]
         first = [attacker.frame(peer, Propose, [one.wire, other.wire]) for peer in left]
         second = [attacker.frame(peer, Propose, [other.wire, one.wire]) for peer in right]
         return [*first, *second, *self._bogus(one)]
