@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from checkers.accountability import Accountability
 from checkers.availability import Availability
 from checkers.convergence import Convergence
 from checkers.counter import Counter
@@ -20,6 +21,10 @@ from checkers.crashes import Crashes
 from checkers.durability import Durability
 from checkers.exposure import Exposure
 from checkers.history import Complete, Event, Header, History, Phase
+from checkers.partition import Partition
+from checkers.quorum import Quorum
+from checkers.resources import Resources
+from checkers.selection import Selection
 from checkers.set_full import SetFull
 from checkers.verdict import Anomaly, CheckResult, Verdict, worst
 from checkers.visibility import Visibility
@@ -38,12 +43,17 @@ class Checker(Protocol):
 
 
 CHECKERS: dict[str, Callable[..., Checker]] = {
+    "accountability": Accountability,
     "availability": Availability,
     "convergence": Convergence,
     "counter": Counter,
     "crashes": Crashes,
     "durability": Durability,
     "exposure": Exposure,
+    "partition": Partition,
+    "quorum": Quorum,
+    "resources": Resources,
+    "selection": Selection,
     "set_full": SetFull,
     "visibility": Visibility,
 }

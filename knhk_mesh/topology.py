@@ -35,7 +35,7 @@ from knhk_mesh.round_trips import RoundTripReport, RoundTrips
 from knhk_mesh.selection import PeerInfo, ShuffledPeers
 
 Strategy = Literal["random", "nearest", "hybrid", "region"]
-SPREAD_MAX = 0.1
+SPREAD_MAX = 0.02
 NANOSECONDS_A_MS = 1e6
 
 

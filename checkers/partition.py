@@ -1,0 +1,272 @@
+"""Partition: a node that is cut off from a quorum knows it in time, nobody else believes it, and all recover in time.
+
+Decides, for each correct node, from its `state` events and from whom the faults let it reach (`reach`):
+
+`undetected`      it surely could reach fewer than `size` members for longer than detection_ns, and was not partitioned
+                  detection_ns after that began; for a node that is dead or paused meanwhile it begins when it is back
+`not-recovered`   it surely could reach `size` correct members for recovery_ns, over links that no fault touches, and
+                  was at no time of that healthy; from whenever it ceased to be
+`false-alarm`     it became partitioned though it surely ran and could reach `size` correct members throughout the
+                  detection_ns before, over links that lose nothing and add less than 3/4 of detection_ns to a round
+                  trip; what a fault had cut off, or has yet to start, counts from when it may have found the others
+                  again, and may have written to its disk what it must before it answers (reconnect_ns + exchange_ns)
+`bad-transition`  anything but healthy -> partitioned, partitioned -> recovering, recovering -> healthy and
+                  recovering -> partitioned, in a row; a node begins, and begins anew after a restart, as recovering
+
+Members that lie are reachable as far as anybody can tell, and need not answer: they count for the first and for none of
+the others.  Definition: spec-defects 1, 3, 4, 7 and 10; the bounds are the header's `quorum`, which computes them from
+the configuration.  Complexity: O(1) an event, O(n^2) a fault.
+
+Cannot see: how a node came to its belief; a state that it never tells of; a partition by faults that only slow links
+down or lose frames; and a machine so busy that a node stands still without a fault, which looks like a false alarm.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from checkers.availability import percentiles_ms
+from checkers.history import Event, FaultEvent, Header, NodeEvent
+from checkers.reach import FOREVER, Reach, Span
+from checkers.timeline import Timeline
+from checkers.verdict import Anomaly, CheckResult, result
+
+NAME = "partition"
+ALLOWED = {
+    ("healthy", "partitioned"),
+    ("partitioned", "recovering"),
+    ("recovering", "healthy"),
+    ("recovering", "partitioned"),
+}
+BEGINNING = "recovering"
+
+
+class _Change(NamedTuple):
+    """A node's state from `t` on; `event` is -1 for a beginning that nobody told of."""
+
+    t: int
+    state: str
+    event: int
+
+
+class _Node:
+    """What one node told of its state, in its own order."""
+
+    def __init__(self) -> None:
+        self.changes: list[_Change] = [_Change(-FOREVER, BEGINNING, -1)]
+        self.kills: set[str] = set()  # in force
+        self.silent = True  # told of no state since it was killed
+        self.expected: set[str] | None = {BEGINNING}  # None: what it told last is lost
+        self.lost = False
+
+    def add(self, change: _Change) -> None:
+        """What a node told before it was killed may come in after that."""
+        insort(self.changes, change, key=lambda one: one.t)
+
+    def at(self, t: int) -> str:
+        """Its state at `t`."""
+        return self.changes[bisect_right(self.changes, t, key=lambda change: change.t) - 1].state
+
+
+class Partition:
+    """Option: `detections_min`: with fewer detections the run is unknown.  The default is 1 where a correct node was
+    cut off for long enough to see it, and 0 where the faults give nobody anything to detect."""
+
+    def __init__(self, header: Header, *, detections_min: int | None = None) -> None:
+        self._quorum = header.quorum
+        self._settle_ns = header.deadline.reconnect_ns + header.deadline.exchange_ns
+        self._detections_min = detections_min
+        self._nodes = {entry.index: _Node() for entry in header.nodes if not entry.byzantine}
+        self._kills = {entry.id: entry.nodes for entry in header.faults if entry.fault == "kill"}
+        self._reach = Reach(header)
+        self._timeline = Timeline()
+        self._anomalies: list[Anomaly] = []
+        self._told = 0
+
+    def on_event(self, index: int, event: Event) -> Anomaly | None:
+        """A bad transition is certain at once; times are judged in the end."""
+        self._reach.on_event(event)
+        self._timeline.on_event(event)
+        if type(event) is FaultEvent:
+            self._on_kill(event)
+        elif type(event) is NodeEvent and event.node in self._nodes:
+            return self._on_node(index, event, self._nodes[event.node])
+        return None
+
+    def _on_kill(self, event: FaultEvent) -> None:
+        """A node that is killed begins anew, and until it is back it may or may not have died yet."""
+        for number in self._kills.get(event.fault, ()):
+            node = self._nodes.get(number)
+            if node is None:
+                continue
+            if event.stage == "injected":
+                node.kills.add(event.fault)
+                node.silent = True
+                node.expected = None if node.expected is None else {*node.expected, BEGINNING}
+                node.add(_Change(event.t, BEGINNING, -1))
+            elif event.stage == "lifted":
+                node.kills.discard(event.fault)
+                if node.silent and not node.kills:
+                    node.expected = {BEGINNING}
+
+    def _on_node(self, index: int, event: NodeEvent, node: _Node) -> Anomaly | None:
+        if event.name == "events-lost":
+            node.expected = None
+            node.lost = True
+        elif event.name == "started":
+            node.expected = {BEGINNING}
+        elif event.name == "state":
+            return self._on_state(index, event, node)
+        return None
+
+    def _on_state(self, index: int, event: NodeEvent, node: _Node) -> Anomaly | None:
+        self._told += 1
+        before, after = str(event.data.get("from")), str(event.data.get("to"))
+        known = node.expected is None or before in node.expected
+        node.expected = {after, BEGINNING} if node.kills else {after}
+        node.silent = False
+        node.add(_Change(self._timeline.place(event), after, index))
+        if known and (before, after) in ALLOWED:
+            return None
+        why = "" if known else ", and was not in that state"
+        said = f"node {event.node} went from {before} to {after}{why}"
+        return self._found("bad-transition", said, event.node, [index], {"from": before, "to": after})
+
+    def final(self) -> CheckResult:
+        """Times against their bounds; unknown without a roster, and without the detections that were asked for."""
+        quorum = self._quorum
+        if quorum is None:
+            return result(NAME, self._anomalies, unknown=["there is no roster, so there is nothing to be cut off from"])
+        cut_off = self._reach.cut_off(quorum.size)
+        undisturbed = self._reach.connected(quorum.size)
+        connected = self._reach.connected(quorum.size, settle_ns=self._settle_ns, slow_ns=quorum.detection_ns * 3 // 4)
+        detections: list[int] = []
+        recoveries: list[int] = []
+        for number, node in self._nodes.items():
+            if not node.lost:
+                self._judge_detection(number, node, cut_off[number], quorum.detection_ns)
+                self._judge_recovery(number, node, undisturbed[number], quorum.recovery_ns)
+            self._judge_alarms(number, node, connected[number], quorum.detection_ns)
+            detections += _detections(node, cut_off[number], quorum.detection_ns)
+            recoveries += _recoveries(node, undisturbed[number])
+        unknown = []
+        wanted = self._wanted(cut_off, quorum.detection_ns) if self._detections_min is None else self._detections_min
+        if len(detections) < wanted:
+            unknown.append(f"{len(detections)} partitions were detected, at least {wanted} are needed")
+        if not self._told:
+            unknown.append("no node told of its state")
+        lost = [number for number, node in self._nodes.items() if node.lost]
+        notes = (
+            [f"some of what nodes {lost} told is lost: when they changed their state was not judged"] if lost else []
+        )
+        figures: dict[str, Any] = {
+            "detections": len(detections),
+            **percentiles_ms("detection", detections),
+            "detection_bound_ms": quorum.detection_ns / 1e6,
+            "recoveries": len(recoveries),
+            **percentiles_ms("recovery", recoveries),
+            "recovery_bound_ms": quorum.recovery_ns / 1e6,
+        }
+        return result(NAME, self._anomalies, unknown=unknown, notes=notes, figures=figures)
+
+    def _wanted(self, cut_off: dict[int, list[Span]], bound: int) -> int:
+        """1 if there was anything to detect."""
+        return int(any(due < until for node in self._nodes for _, due, until in self._dues(node, cut_off[node], bound)))
+
+    def _dues(self, number: int, cut_off: list[Span], bound: int) -> Iterator[tuple[int, int, int]]:
+        """(since when, when it must know, until when that lasts and is heard) of each time that a node is cut off."""
+        heard = self._timeline.heard_until(number)
+        still = self._reach.still(number)
+        for begin, end in (piece for span in cut_off for piece in _without(span, still)):
+            yield begin, begin + bound, min(end, heard)
+
+    def _judge_detection(self, number: int, node: _Node, cut_off: list[Span], bound: int) -> None:
+        for begin, due, until in self._dues(number, cut_off, bound):
+            if due >= until or node.at(due) == "partitioned":
+                continue
+            said = (
+                f"node {number} was cut off from a quorum for {(until - begin) / 1e6:.0f} ms, and after "
+                f"{bound / 1e6:.0f} ms of them it was {node.at(due)}"
+            )
+            self._found("undetected", said, number, _events_within(node, begin, until), {"begin_ns": begin})
+
+    def _judge_recovery(self, number: int, node: _Node, connected: list[Span], bound: int) -> None:
+        heard = self._timeline.heard_until(number)
+        for unhealthy in _unhealthy(node):
+            for begin, end in connected:
+                since = max(begin, unhealthy.begin)
+                due = since + bound
+                if due >= min(end, heard) or due >= unhealthy.end:
+                    continue
+                said = (
+                    f"node {number} could reach a quorum and was not healthy, and was still {node.at(due)} "
+                    f"{bound / 1e6:.0f} ms later"
+                )
+                self._found("not-recovered", said, number, _events_within(node, since, due), {"begin_ns": since})
+
+    def _judge_alarms(self, number: int, node: _Node, connected: list[Span], bound: int) -> None:
+        for change in node.changes:
+            if change.state != "partitioned":
+                continue
+            if any(begin + bound <= change.t < end for begin, end in connected):
+                said = f"node {number} calls itself partitioned, and could reach a quorum of correct members all along"
+                self._found("false-alarm", said, number, [change.event])
+
+    def _found(self, name: str, said: str, node: int, events: list[int], data: dict[str, Any] | None = None) -> Anomaly:
+        anomaly = Anomaly(name, said, events, {"node": node, **(data or {})})
+        self._anomalies.append(anomaly)
+        return anomaly
+
+
+def _without(span: Span, gaps: list[Span]) -> list[Span]:
+    """What is left of `span` between `gaps`, which are in order."""
+    left = []
+    begin = span.begin
+    for gap in gaps:
+        if gap.begin > begin:
+            left.append(Span(begin, min(gap.begin, span.end)))
+        begin = max(begin, gap.end)
+    left.append(Span(begin, span.end))
+    return [one for one in left if one.begin < one.end]
+
+
+def _unhealthy(node: _Node) -> list[Span]:
+    """When it was anything but healthy; of no length between states that are of one moment."""
+    found = []
+    begin: int | None = None
+    for change in node.changes:
+        if change.state != "healthy":
+            begin = change.t if begin is None else begin
+        elif begin is not None:
+            found.append(Span(begin, change.t))
+            begin = None
+    return found if begin is None else [*found, Span(begin, FOREVER)]
+
+
+def _events_within(node: _Node, begin: int, end: int) -> list[int]:
+    return [change.event for change in node.changes if begin <= change.t <= end and change.event >= 0][:20]
+
+
+def _detections(node: _Node, cut_off: list[Span], bound: int) -> list[int]:
+    """How long each detection took, from when the cut was in force.  One that came just after its end counts, too."""
+    found = []
+    for change in node.changes:
+        if change.state == "partitioned":
+            began = [begin for begin, end in cut_off if begin <= change.t <= end + bound]
+            found += [change.t - max(began)] if began else []
+    return found
+
+
+def _recoveries(node: _Node, connected: list[Span]) -> list[int]:
+    """How long each recovery took, from when a quorum could be reached; no time if it came before that was certain."""
+    found = []
+    partitioned = False
+    for change in node.changes:
+        partitioned = partitioned or change.state == "partitioned"
+        if change.state == "healthy" and partitioned:
+            began = [begin for begin, _ in connected if begin <= change.t]
+            found.append(change.t - max(began) if began else 0)
+            partitioned = False
+    return found

@@ -1,0 +1,69 @@
+"""Resources: what a node keeps for others stays within its quotas, whoever attacks it.
+
+Decides, from the `resources` events of the correct nodes, whether anything bounded was ever in use beyond its limit
+(`over-quota`).  Definition: spec/byzantine.md, "Memory, queues and disk stay inside their quotas"; what is bounded, and
+by how much, the node says itself.  Unknown where no correct node told.
+
+Complexity: O(1) a name told.  Cannot see: what is in use between two events, what a node does not count, and a limit
+that is too generous; the shares among the figures tell whether an attack came anywhere near.
+"""
+
+from __future__ import annotations
+
+from checkers.history import Event, Header, NodeEvent
+from checkers.verdict import Anomaly, CheckResult, result
+
+NAME = "resources"
+
+
+class Resources:
+    """No options."""
+
+    def __init__(self, header: Header) -> None:
+        self._correct = {entry.index for entry in header.nodes if not entry.byzantine}
+        self._told: set[int] = set()
+        self._most: dict[str, int | float] = {}
+        self._share: dict[str, float] = {}
+        self._unlimited: set[str] = set()
+        self._anomalies: list[Anomaly] = []
+
+    def on_event(self, index: int, event: Event) -> Anomaly | None:
+        """Beyond a limit is certain at once."""
+        if type(event) is not NodeEvent or event.name != "resources" or event.node not in self._correct:
+            return None
+        used, limits = event.data.get("used"), event.data.get("limits")
+        if not isinstance(used, dict) or not isinstance(limits, dict):
+            return None
+        self._told.add(event.node)
+        found = [self._judge(index, event.node, name, use, limits.get(name)) for name, use in used.items()]
+        return next((anomaly for anomaly in found if anomaly is not None), None)
+
+    def _judge(self, index: int, node: int, name: str, use: object, limit: object) -> Anomaly | None:
+        if not isinstance(use, int | float):
+            return None
+        self._most[name] = max(self._most.get(name, 0), use)
+        if not isinstance(limit, int | float):
+            self._unlimited.add(name)
+            return None
+        share = use / limit if limit > 0 else float(use > 0)
+        self._share[name] = max(self._share.get(name, 0.0), share)
+        if use <= limit:
+            return None
+        said = f"node {node} uses {use} of {name}, its limit is {limit}"
+        anomaly = Anomaly("over-quota", said, [index], {"node": node, "name": name, "used": use, "limit": limit})
+        self._anomalies.append(anomaly)
+        return anomaly
+
+    def final(self) -> CheckResult:
+        """Invalid beyond a limit, unknown where nobody told."""
+        unknown = [] if self._told else ["no correct node told of its resources"]
+        silent = sorted(self._correct - self._told)
+        notes = [f"nodes {silent} did not tell"] if silent and self._told else []
+        if self._unlimited:
+            notes.append(f"without a limit: {', '.join(sorted(self._unlimited))}")
+        figures = {
+            "share_max": round(max(self._share.values(), default=0.0), 4),
+            "shares": {name: round(share, 4) for name, share in sorted(self._share.items())},
+            "used": dict(sorted(self._most.items())),
+        }
+        return result(NAME, self._anomalies, unknown=unknown, notes=notes, figures=figures)

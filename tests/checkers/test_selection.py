@@ -1,0 +1,153 @@
+"""selection: planted rounds that must be found, and the nearest rounds that are right."""
+
+from random import Random
+
+import pytest
+
+from checkers.compose import check
+from checkers.history import CheckEntry, FaultEntry, FaultEvent, Header, History, NodeEntry, NodeEvent, Phase
+from checkers.selection import chi_square_tail
+from tests.checkers.histories import header as plain_header
+
+NODES = 7
+K = 3
+
+
+def agent(number: int) -> str:
+    return f"{number:02x}" * 32
+
+
+def header(strategy: str = "random", liars=(), faults=(), **options) -> Header:
+    made = plain_header(nodes=NODES, s="gset")
+    nodes = [NodeEntry(index=number, agent=agent(number), byzantine=number in liars) for number in range(NODES)]
+    return Header(
+        campaign="by hand",
+        seed=0,
+        backend="none",
+        nodes=nodes,
+        faulty=2,
+        objects=made.objects,
+        core=[number for number in range(NODES) if number not in liars],
+        deadline=made.deadline,
+        checks=[CheckEntry("selection", options)],
+        faults=[FaultEntry(fault, "cut", True) for fault in faults],
+        plan={"cluster": {"strategy": strategy}},
+    )
+
+
+def told(node: int, rounds, t: int = 0, available: int = NODES - 1, k: int = K) -> NodeEvent:
+    names = [[agent(peer)[:16] for peer in picked] for picked in rounds]
+    data = {"rounds": names, "available": available, "k": k}
+    return NodeEvent(node=node, name="selected", monotonic=t, wall=t, t=t, data=data)
+
+
+def uniform(node: int, count: int = 400, seed: int = 1):
+    random = Random(f"{seed}/{node}")
+    others = [peer for peer in range(NODES) if peer != node]
+    return [random.sample(others, K) for _ in range(count)]
+
+
+def judge(made: Header, events):
+    found = check(History(header=made, events=[*events, Phase(phase="done", t=10**9)])).results[0]
+    return found.validity, {anomaly.name for anomaly in found.anomalies}, found
+
+
+def everybody(**changed):
+    return [told(node, changed.get(f"n{node}", uniform(node))) for node in range(NODES)]
+
+
+def test_uniform_rounds_are_valid():
+    validity, names, found = judge(header(), everybody())
+    assert (validity, names) == ("valid", set()) and found.figures["least_chance"] > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("rounds", "anomaly"),
+    [
+        ([[1, 2, 2]], "selected-twice"),
+        ([[1, 2]], "too-few"),
+        ([[0, 1, 2]], "selected-itself"),
+        ([[1, 2, 99]], "selected-stranger"),
+    ],
+)
+def test_a_round_that_is_wrong_is_found(rounds, anomaly):
+    validity, names, _ = judge(header(), everybody(n0=[*uniform(0), *rounds]))
+    assert validity == "invalid" and names == {anomaly}
+
+
+@pytest.mark.parametrize("rounds", [[[1, 2, 3]], [[6, 5, 4]]])
+def test_and_one_that_is_right_is_not(rounds):
+    assert judge(header(), everybody(n0=[*uniform(0), *rounds]))[0] == "valid"
+
+
+def test_fewer_are_enough_where_fewer_are_there():
+    events = everybody()
+    events.append(told(0, [[1, 2]], available=2))
+    assert judge(header(), events)[0] == "valid"
+
+
+def skewed(node: int):
+    """Peer 1 is picked in nine rounds of ten."""
+    random = Random(node)
+    others = [peer for peer in range(NODES) if peer not in (node, 1)]
+    return [
+        [1, *random.sample(others, K - 1)] if random.random() < 0.9 else random.sample(others, K) for _ in range(400)
+    ]
+
+
+def test_uneven_picks_are_found_under_the_strategy_random_alone():
+    assert judge(header(), everybody(n0=skewed(0)))[1] == {"not-uniform"}
+    assert judge(header(strategy="nearest"), everybody(n0=skewed(0)))[0] == "valid"
+
+
+def test_what_was_picked_under_a_fault_says_nothing_of_evenness():
+    fault = [FaultEvent(fault="cut-0", stage="injected", t=0)]
+    events = [*fault, *everybody(n0=skewed(0)), FaultEvent(fault="cut-0", stage="lifted", t=1)]
+    assert judge(header(faults=["cut-0"]), events)[0] == "valid"
+
+
+def towards(liars, share: float, node: int, seed: int = 3):
+    """Rounds in which so many of the picks are liars."""
+    random = Random(f"{seed}/{node}")
+    honest = [peer for peer in range(NODES) if peer != node and peer not in liars]
+    found = []
+    for _ in range(400):
+        count = sum(random.random() < share for _ in range(K))
+        count = min(count, len(liars))
+        found.append([*random.sample(list(liars), count), *random.sample(honest, K - count)])
+    return found
+
+
+@pytest.mark.parametrize(("strategy", "share", "expected"), [("hybrid", 0.35, "valid"), ("hybrid", 0.8, "invalid")])
+def test_liars_have_no_more_than_their_bound(strategy, share, expected):
+    liars = (5, 6)
+    events = [told(node, towards(liars, share, node)) for node in range(5)]
+    validity, names, found = judge(header(strategy=strategy, liars=liars), events)
+    assert validity == expected and names == ({"byzantine-share"} if expected == "invalid" else set())
+    assert found.figures["bound"] == pytest.approx((2 * 2 / 5 + 1 * 2 / 4) / 3, abs=1e-4)
+
+
+def test_a_stated_share_takes_the_place_of_the_bound():
+    liars = (5, 6)
+    events = [told(node, towards(liars, 0.35, node)) for node in range(5)]
+    assert judge(header(strategy="hybrid", liars=liars, share_max=0.1), events)[0] == "invalid"
+
+
+def test_what_liars_tell_of_their_own_picks_is_nobodys_business():
+    liars = (6,)
+    events = [*(told(node, uniform(node)) for node in range(6)), told(6, [[0, 0, 0]])]
+    assert judge(header(liars=liars), events)[0] == "valid"
+
+
+def test_too_little_is_unknown():
+    assert judge(header(), [])[0] == "unknown"
+    assert judge(header(), everybody(n0=uniform(0, 19)))[0] == "unknown"
+    assert judge(header(rounds_min=19), everybody(n0=uniform(0, 19)))[0] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("statistic", "degrees", "tail"),
+    [(3.841459, 1, 0.05), (18.30704, 10, 0.05), (2.705543, 1, 0.1), (9.34182, 10, 0.5), (29.5883, 10, 0.001)],
+)
+def test_the_tail_of_chi_square_is_that_of_the_tables(statistic, degrees, tail):
+    assert chi_square_tail(statistic, degrees) == pytest.approx(tail, rel=1e-4)
