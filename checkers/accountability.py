@@ -213,7 +213,7 @@ class Accountability:
 
     def _can_tell(self, node: int, begin: int, end: int) -> bool:
         """Whether it ran from `begin` to `end`, and all that it did up to then has been heard."""
-        if node in self._lost or end > self._timeline.heard_until(node):
+        if node in self._lost or end >= self._timeline.heard_until(node):
             return False
         return not any(span.begin <= end and span.end >= begin for span in self._reach.still(node))
 

@@ -12,6 +12,7 @@ Decides, for each correct node, from its `state` events and from whom the faults
                   again, and may have written to its disk what it must before it answers (reconnect_ns + exchange_ns)
 `bad-transition`  anything but healthy -> partitioned, partitioned -> recovering, recovering -> healthy and
                   recovering -> partitioned, in a row; a node begins, and begins anew after a restart, as recovering
+`healthy-before-reconciled`   see `rejoining`
 
 Members that lie are reachable as far as anybody can tell, and need not answer: they count for the first and for none of
 the others.  Definition: spec-defects 1, 3, 4, 7 and 10; the bounds are the header's `quorum`, which computes them from
@@ -30,6 +31,7 @@ from typing import Any, NamedTuple
 from checkers.availability import percentiles_ms
 from checkers.history import Event, FaultEvent, Header, NodeEvent
 from checkers.reach import FOREVER, Reach, Span
+from checkers.rejoining import Rejoining
 from checkers.timeline import Timeline
 from checkers.verdict import Anomaly, CheckResult, result
 
@@ -82,6 +84,7 @@ class Partition:
         self._kills = {entry.id: entry.nodes for entry in header.faults if entry.fault == "kill"}
         self._reach = Reach(header)
         self._timeline = Timeline()
+        self._rejoining = Rejoining(header)
         self._anomalies: list[Anomaly] = []
         self._told = 0
 
@@ -89,6 +92,7 @@ class Partition:
         """A bad transition is certain at once; times are judged in the end."""
         self._reach.on_event(event)
         self._timeline.on_event(event)
+        self._rejoining.on_event(index, event)
         if type(event) is FaultEvent:
             self._on_kill(event)
         elif type(event) is NodeEvent and event.node in self._nodes:
@@ -139,6 +143,9 @@ class Partition:
         quorum = self._quorum
         if quorum is None:
             return result(NAME, self._anomalies, unknown=["there is no roster, so there is nothing to be cut off from"])
+        if not self._told:
+            return result(NAME, self._anomalies, unknown=["no correct node told of its state"])
+        self._anomalies += self._rejoining.judge()
         cut_off = self._reach.cut_off(quorum.size)
         undisturbed = self._reach.connected(quorum.size)
         connected = self._reach.connected(quorum.size, settle_ns=self._settle_ns, slow_ns=quorum.detection_ns * 3 // 4)
@@ -155,8 +162,6 @@ class Partition:
         wanted = self._wanted(cut_off, quorum.detection_ns) if self._detections_min is None else self._detections_min
         if len(detections) < wanted:
             unknown.append(f"{len(detections)} partitions were detected, at least {wanted} are needed")
-        if not self._told:
-            unknown.append("no node told of its state")
         lost = [number for number, node in self._nodes.items() if node.lost]
         notes = (
             [f"some of what nodes {lost} told is lost: when they changed their state was not judged"] if lost else []

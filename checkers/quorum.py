@@ -9,7 +9,7 @@ Decides, from certificates, acknowledgements and reads, and from whom the faults
 `acknowledged-without-certificate`   a correct node acknowledged a stable write, and gave none
 `acknowledged-in-minority`  a correct node acknowledged a stable write, or with `gated` any write, though for longer
                             than detection_ns it surely could reach fewer than `size` members, itself counted
-`stable-write-lost`, `stale-quorum-read`   see `stable`
+`stable-write-lost`, `stale-quorum-read`   see `stable`;  `wiped-member-voted`   see `abstention`
 
 Definition: spec/byzantine.md, "Certificates" and "What must hold"; spec-defects 2, 4, 5 and 8.  The bounds that rest on
 at most f lying or wiped nodes are not judged beyond f, save certificates in conflict: those are always told, since to
@@ -27,6 +27,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any
 
+from checkers.abstention import Abstention
 from checkers.availability import percentiles_ms
 from checkers.history import Complete, Event, FaultEvent, Header, NodeEvent
 from checkers.pairing import Operation, Pairing, Wipes
@@ -52,6 +53,7 @@ class Quorum:
         self._wipes = Wipes(header)
         self._reach = Reach(header)
         self._stable = StableWrites(header)
+        self._abstention = Abstention(header)
         self._votes = Votes(header) if header.quorum is not None else None
         self._acknowledged: list[tuple[int, int, int]] = []  # (node, when, event) of what needs a quorum
         self._latencies: list[int] = []
@@ -61,6 +63,7 @@ class Quorum:
         """A certificate that is none, and an acknowledgement without one, are certain at once."""
         self._wipes.on_event(event)
         self._reach.on_event(event)
+        self._abstention.on_event(event)
         if type(event) is NodeEvent:
             if event.name == "committed":
                 self._stable.on_committed(event)
@@ -123,6 +126,7 @@ class Quorum:
         notes: list[str] = []
         unknown: list[str] = []
         self._anomalies += self._votes.judge(faulty)
+        self._anomalies += self._abstention.judge(self._votes.signed())
         if len(faulty) <= self._header.faulty:
             self._anomalies += self._stable.judge()
             notes, unknown = self._stable.notes, list(self._stable.unknown)

@@ -10,7 +10,7 @@ Cannot see: votes that no certificate shows.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -59,6 +59,12 @@ class Votes:
         if found.problem is None and claim.certified is None:
             claim.certified = index
             self.certificates += 1
+
+    def signed(self) -> Iterator[tuple[str, frozenset[int], int]]:
+        """Every commit that somebody has signed for: its id, who, and the event that first told of it."""
+        for claims in self._slots.values():
+            for commit, claim in claims.items():
+                yield commit, frozenset(claim.signers), claim.event
 
     def judge(self, faulty: Collection[int]) -> list[Anomaly]:
         """What was signed twice; `faulty` are the nodes that lie or lost their disks."""

@@ -292,9 +292,8 @@ def _checks(campaign: Campaign, liars: tuple[int, ...], source: str) -> tuple[Ch
     usual += ["accountability"] if liars else []
     usual += ["selection"] if "selections" in campaign.cluster.observe else []
     usual += ["resources"] if "resources" in campaign.cluster.observe else []
-    # What a campaign does not ask for is not held against it: where nothing is to be certified or cut off, nothing is.
-    lenient = {"partition": {"detections_min": 0}}
-    lenient |= {} if any(spec.stable for spec in campaign.workloads) else {"quorum": {"stable_min": 0}}
+    # What a campaign does not ask for is not held against it: where nothing is to be certified, nothing is.
+    lenient = {} if any(spec.stable for spec in campaign.workloads) else {"quorum": {"stable_min": 0}}
     asked = campaign.checks
     named = {check.name for check in asked}
     for index, check in enumerate(asked):

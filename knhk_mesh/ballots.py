@@ -20,7 +20,7 @@ the commit is there, and may yet be certified.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -204,6 +204,16 @@ class Ballots:
         votes = [[voter.hex(), signature.hex()] for voter, signature in certificate.votes]
         data = {"id": statement.id.hex(), "statement": certificate.statement.hex(), "votes": votes}
         self._events.append(Event("certified", data))
+
+    def add_own(self, me: AgentId, vote: Callable[[Commit], Vote | None]) -> list[Certificate]:
+        """This member's own votes, where it could not give them when its writes began; what they complete."""
+        complete = []
+        for commit in self.lacking(me):
+            own = vote(commit)
+            certificate = self._count(commit.id, me, own.signature) if own is not None else None
+            if certificate is not None:
+                complete.append(certificate)
+        return complete
 
     def lacking(self, peer: AgentId) -> list[Commit]:
         """The commits that `peer` has not voted for yet, oldest first."""

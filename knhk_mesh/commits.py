@@ -221,7 +221,7 @@ def open_commit(network: bytes, wire: WireCommit, verify: Verify = verify) -> Co
 def _open_body(data: bytes) -> Body:
     try:
         body = _decode_body(data)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadCommit("body", str(error)) from None
     if len(body.operations) > OPERATIONS_MAX:
         raise BadCommit("body", f"more than {OPERATIONS_MAX} operations")

@@ -19,11 +19,14 @@ from knhk_mesh.effects import Event, Record
 from knhk_mesh.errors import ConfigError
 from knhk_mesh.identity import AGENT_ID_BYTES, AgentId
 
+EPOCH_BYTES = 8
+
 
 class Enrolment:
     """One member's side, for one epoch.  `journal` is where what it enrols is to be recorded."""
 
-    def __init__(self, *, members: int, quorum_size: int, journal: list[Record]) -> None:
+    def __init__(self, *, epoch: int, members: int, quorum_size: int, journal: list[Record]) -> None:
+        self._epoch = epoch.to_bytes(EPOCH_BYTES, "big")
         self._members = members
         self._quorum_size = quorum_size
         self._journal = journal
@@ -32,26 +35,28 @@ class Enrolment:
         self._denied: dict[AgentId, None] = {}
 
     def recover(self, data: bytes) -> None:
-        """Take in a record "enrolled": the member's id, and its incarnation.  Raises ConfigError."""
-        if len(data) != AGENT_ID_BYTES + INCARNATION_BYTES:
+        """Take in a record "enrolled": epoch (8), the member's id, and its incarnation.  Raises ConfigError."""
+        if len(data) != EPOCH_BYTES + AGENT_ID_BYTES + INCARNATION_BYTES:
             raise ConfigError("a record of an enrolment has another length")
-        self._enrolled.setdefault(data[:AGENT_ID_BYTES], data[AGENT_ID_BYTES:])
+        if data.startswith(self._epoch):
+            member = data[EPOCH_BYTES : EPOCH_BYTES + AGENT_ID_BYTES]
+            self._enrolled.setdefault(member, data[EPOCH_BYTES + AGENT_ID_BYTES :])
 
     def heard(self, peer: AgentId, incarnation: bytes) -> bytes:
         """`peer` says that it is in this incarnation; returns the one of it that is enrolled here."""
         known = self._enrolled.get(peer)
         if known is None:
             known = self._enrolled[peer] = incarnation
-            self._journal.append(Record("enrolled", peer + incarnation))
+            self._journal.append(Record("enrolled", self._epoch + peer + incarnation))
         return known
 
     def told(self, peer: AgentId, enrolled: bytes, own: bytes) -> list[Event]:
         """`peer` says which incarnation of this node it has enrolled; `own` is the one that it has."""
         before, out = self.may_vote, self.abstains
-        if enrolled == own:
-            self._confirmed[peer] = None
-        elif enrolled:
-            self._denied[peer] = None
+        if enrolled:  # a peer's last word counts
+            yes, no = (self._confirmed, self._denied) if enrolled == own else (self._denied, self._confirmed)
+            yes[peer] = None
+            no.pop(peer, None)
         if self.may_vote and not before:
             return [Event("enrolled", {"confirmed": len(self._confirmed)})]
         if self.abstains and not out:

@@ -25,6 +25,7 @@ from knhk_mesh.commits import WireCommit, commit_id
 from knhk_mesh.config import NodeConfig
 from knhk_mesh.effects import Event, Instant, RandomSource, Send
 from knhk_mesh.identity import AgentId
+from knhk_mesh.in_flight import InFlight
 from knhk_mesh.messages import WANTS_MAX, Delta, Pull, Push
 from knhk_mesh.outbox import Outbox
 from knhk_mesh.peer_registry import PeerRegistry
@@ -34,12 +35,18 @@ from knhk_mesh.security import ByzantineValidator
 from knhk_mesh.selection import PeerInfo
 from knhk_mesh.telemetry import PhaseTimes
 
+FRAME_BYTES_LEAST = 4096
+"""Of a delta, where little may be sent: a few commits at a time are progress, too."""
+
 Select = Callable[[int], list[PeerInfo]]
 """min(k, available) distinct peers."""
 
 
 class GossipCoordinator:
-    """One node's side of the exchange.  Every method returns the frames to send, in order."""
+    """One node's side of the exchange.  Every method returns the frames to send, in order.
+
+    `round_trip` is the usual one to a peer in ns, 0 where nothing is known.
+    """
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class GossipCoordinator:
         outbox: Outbox,
         *,
         select: Select,
+        round_trip: Callable[[AgentId], int],
         random: RandomSource,
         phases: PhaseTimes,
     ) -> None:
@@ -64,6 +72,8 @@ class GossipCoordinator:
         self._peer_roots: dict[AgentId, bytes] = {}
         self.last_round: list[AgentId] = []
         self._quiescent = False
+        self._round_trip = round_trip
+        self._in_flight = InFlight(patience_ns=config.gossip_interval_ns // 2)
         self._entries_max = entries_that_fit(config.frame_bytes_max)
         self.rounds = 0
 
@@ -104,14 +114,26 @@ class GossipCoordinator:
         table = self._replica.heads
         comparison = table.compare(frame.heads)
         self._validator.shows(now.monotonic, peer, frame.session, table.shown_by(comparison))
-        lacked = table.lacked_by_peer(comparison, frame.low, frame.high, frame.wants)
+        lacked = self._in_flight.not_under_way(
+            now.monotonic,
+            peer,
+            self._round_trip(peer),
+            table.lacked_by_peer(comparison, frame.low, frame.high, frame.wants),
+            frame.wants,
+        )
         frames: list[Send] = []
+        room = self._validator.room_to_answer(now.monotonic, peer)
         for batch in pack_deltas(
-            lacked, frame_bytes_max=self._config.frame_bytes_max, frames_max=self._config.delta_frames_max
+            lacked,
+            frame_bytes_max=min(self._config.frame_bytes_max, max(room, FRAME_BYTES_LEAST)),
+            frames_max=self._config.delta_frames_max,
         ):
-            delta = self._outbox.send(peer, Delta(self._outbox.session, self._outbox.next(peer), batch))
-            if not self._validator.may_answer(now.monotonic, peer, len(delta.frame)):
+            if sum(wire.size for wire in batch) > room:
                 break
+            delta = self._outbox.send(peer, Delta(self._outbox.session, self._outbox.next(peer), batch))
+            self._validator.answered(now.monotonic, peer, len(delta.frame))
+            self._in_flight.was_sent(now.monotonic, peer, [commit_id(wire.header) for wire in batch])
+            room -= len(delta.frame)
             frames.append(delta)
         if not frame.answer and table.lacks_any(comparison):
             forks = table.forked_from(comparison, WANTS_MAX // 2)

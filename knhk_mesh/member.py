@@ -24,6 +24,7 @@ from knhk_mesh.gossip import GossipCoordinator
 from knhk_mesh.identity import AgentId, Signer, verify
 from knhk_mesh.messages import (
     CERTIFICATES_MAX,
+    FRONTIER_MAX,
     VOTES_MAX,
     Ask,
     Certificates,
@@ -46,10 +47,11 @@ RoundTrip = Callable[[AgentId, int, int], None]
 """(peer, round trip in ns, monotonic now)."""
 
 PROPOSE_FRAMES_MAX = 2
+PULL_AGAIN_NS = 5_000_000
 
 
 class Member:
-    """One member's duties.  `measured` is told of every round trip.
+    """One member's duties.  `measured` is told of every round trip; `round_trip` is the usual one to a peer, in ns.
 
     `identity_durable` says whether this node's incarnation and its enrolments are on its disk.
     """
@@ -65,6 +67,7 @@ class Member:
         *,
         random: RandomSource,
         measured: RoundTrip,
+        round_trip: Callable[[AgentId], int],
         identity_durable: Callable[[], bool],
         verify: Verify = verify,
     ) -> None:
@@ -100,7 +103,12 @@ class Member:
             accepted=replica.log.accepted.__contains__,
             random=random,
         )
-        self.enrolment = Enrolment(members=len(peers) + 1, quorum_size=quorum, journal=replica.journal)
+        self.enrolment = Enrolment(
+            epoch=roster.epoch if roster is not None else 0,
+            members=len(peers) + 1,
+            quorum_size=quorum,
+            journal=replica.journal,
+        )
         self.ballots: Ballots | None = None
         self.voter: Voter | None = None
         if roster is not None:
@@ -108,6 +116,8 @@ class Member:
             self.voter = Voter(roster, signer, replica.log, self.enrolment, journal=replica.journal)
         self._recovering = False
         self._began = False
+        self._round_trip = round_trip
+        self._pulled: dict[AgentId, int] = {}
 
     def recover(self, records: Iterable[Record]) -> None:
         """Take in what this node's journal holds of a member's duties.  Raises ConfigError."""
@@ -180,8 +190,11 @@ class Member:
 
     # Time
 
-    def on_timer(self, now: Instant) -> list[Effect]:
-        """A round of probes, a look at what they proved, and what was lost on the way once more."""
+    def on_timer(self, now: Instant, *, stalled: bool = False) -> list[Effect]:
+        """A round of probes, a look at what they proved, and what was lost on the way once more.
+
+        While the disk has stalled, nothing is sent that would have to wait for it.
+        """
         monotonic = now.monotonic
         incarnation = self._replica.incarnation
         assert incarnation is not None
@@ -192,18 +205,20 @@ class Member:
         self._began = True
         self._out.extend(self.detector.detect_partition(monotonic))
         for peer, nonce in self.detector.probe(monotonic):
-            probe = Probe(outbox.session, outbox.next(peer), nonce, incarnation)
+            probe = Probe(outbox.session, outbox.next(peer, free=True), nonce, incarnation)
             self._out.append(outbox.send(peer, probe, free=True))
         if self.detector.state == "partitioned":
             self._give_up("partitioned: this node can no longer reach a quorum")
         elif self.detector.state == "recovering":
             self._recover_with_quorum(monotonic)
-        if self.catch_up.expire(monotonic) or len(self.catch_up):
+        if (self.catch_up.expire(monotonic) or len(self.catch_up)) and not stalled:
             self._ask()
         if self.ballots is not None:
+            assert self.voter is not None
+            self._certified(self.ballots.add_own(self._me, self.voter.vote))
             late = self.ballots.expired(monotonic - self._config.stable_timeout_ns)
             self._answer(late, Indefinite("no certificate in time: it may yet be certified"))
-            for one in self._config.peers:
+            for one in self._config.peers if not stalled else ():
                 self._propose(one.agent_id, self.ballots.lacking(one.agent_id))
             self._spread()
         self._settle(now)
@@ -221,8 +236,7 @@ class Member:
             if complete and self.detector.status(later).since == since:  # not a former recovery's
                 self._out.extend(self.detector.handle_recovery(later))
 
-        self.catch_up.begin(monotonic, done)
-        self._ask()
+        self.catch_up.begin(monotonic, done)  # the timer asks
 
     def _give_up(self, why: str) -> None:
         if self.ballots is not None:
@@ -269,7 +283,8 @@ class Member:
         if not self._identity_durable():
             enrolled = b""  # the next echo will say; that this peer is reached need not wait for a disk
         outbox = self._outbox
-        self._out.append(outbox.send(peer, Echo(outbox.session, outbox.next(peer), nonce, enrolled), free=True))
+        echo = Echo(outbox.session, outbox.next(peer, free=True), nonce, enrolled)
+        self._out.append(outbox.send(peer, echo, free=True))
 
     def _echoed(self, now: Instant, peer: AgentId, nonce: bytes, enrolled: bytes) -> None:
         round_trip = self.detector.echoed(peer, nonce, now.monotonic)
@@ -289,7 +304,7 @@ class Member:
         if len(self._replica.log.frontier) > DEPENDENCIES_MAX:
             self._replica.write(now)  # a commit that says nothing, and gathers them
         outbox = self._outbox
-        ids = list(self._replica.log.frontier)
+        ids = list(self._replica.log.frontier)[:FRONTIER_MAX]
         self._out.append(outbox.send(peer, Frontier(outbox.session, outbox.next(peer), nonce, ids)))
 
     def _settle(self, now: Instant) -> None:
@@ -312,9 +327,16 @@ class Member:
         self.voter.asked(peer, ids)
         self._vote()
         lacking = self.voter.lacks(peer)
-        if lacking:
+        if lacking and self._may_pull(now.monotonic, peer):
             self._out.append(self._gossip.pull(peer, lacking))
         self._settle(now)
+
+    def _may_pull(self, now: int, peer: AgentId) -> bool:
+        """Whether the answer to the last pull that a proposal of `peer` called for should have come by now."""
+        if now - self._pulled.get(peer, -PULL_AGAIN_NS) < PULL_AGAIN_NS + 2 * self._round_trip(peer):
+            return False
+        self._pulled[peer] = now
+        return True
 
     def _vote(self) -> None:
         if self.voter is None:

@@ -159,11 +159,16 @@ def decode_frame(data: bytes, *, bytes_max: int) -> Frame:
         raise BadFrame("oversized", f"{len(data)} bytes, the limit is {bytes_max}")
     try:
         frame: Frame = _decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a tag may be no text
         raise BadFrame("garbage", str(error)) from None
     if not _fits(frame):
         raise BadFrame("layout", f"a {type(frame).__name__.lower()} with fields of an impossible length")
     return frame
+
+
+def is_free(data: bytes) -> bool:
+    """Whether these bytes begin as a probe or an echo does: frames that no disk holds up."""
+    return data[1:7] == b"\xa5probe" or data[1:6] == b"\xa4echo"
 
 
 def _fits(frame: Frame) -> bool:

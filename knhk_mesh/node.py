@@ -41,7 +41,7 @@ from knhk_mesh.errors import BadFrame, ConfigError
 from knhk_mesh.gossip import GossipCoordinator
 from knhk_mesh.identity import AgentId, Signer, verify
 from knhk_mesh.member import Member
-from knhk_mesh.messages import Delta, Propose, Pull, Push
+from knhk_mesh.messages import Delta, Propose, Pull, Push, is_free
 from knhk_mesh.outbox import Outbox
 from knhk_mesh.peer_registry import PeerRegistry
 from knhk_mesh.replica import OpenCommit, Replica
@@ -70,6 +70,8 @@ GOSSIP_TIMER = "gossip"
 PROBE_TIMER = "probe"
 TOLD_EVERY_ROUNDS = 10
 """How often a node that is asked to tells of its selections and its resources."""
+EFFECTS_A_CALL_MAX = 4096
+"""What one call may add before the node sees that its disk has stalled."""
 IDENTITY_RECORDS = ("incarnation", "enrolled")
 KNOWN_RECORDS = ("incarnation", "commit", "enrolled", "vote", "certificate")
 
@@ -90,6 +92,8 @@ class Node:
     ) -> None:
         records = list(records)
         _check_kinds(records)
+        if config.roster is not None and signer.agent_id not in config.roster.members:
+            raise ConfigError("roster: does not name this node")
         self.agent_id = signer.agent_id
         self.config = config
         self.phases = PhaseTimes(ticks)
@@ -101,7 +105,8 @@ class Node:
             random=random,
             dial_backoff_max_ns=config.dial_backoff_max_ns,
         )
-        self.replica = Replica(config, signer, random=random, opener=opener)
+        members = frozenset((signer.agent_id, *(peer.agent_id for peer in config.peers)))
+        self.replica = Replica(config, signer, random=random, opener=opener, members=members)
         self.replica.recover(records)
         self.validator = ByzantineValidator(self.registry, frame_bytes_max=config.frame_bytes_max)
         outbox = Outbox(random)
@@ -120,6 +125,7 @@ class Node:
             self.validator,
             outbox,
             select=self.topology.select_peers,
+            round_trip=self.topology.round_trip,
             random=random,
             phases=self.phases,
         )
@@ -132,6 +138,7 @@ class Node:
             outbox,
             random=random,
             measured=self.topology.measured,
+            round_trip=self.topology.round_trip,
             identity_durable=self._identity_durable,
             verify=verify,
         )
@@ -168,7 +175,9 @@ class Node:
         effects: list[Effect] = [started, SetTimer(GOSSIP_TIMER, self._next_round)]
         for liar in self.replica.log.proofs:
             self.registry.prove_faulty(liar)
-        if self._probing:
+        if not self._probing:
+            self.member.detector.state = "healthy"  # it is a quorum of its own, and watches nobody
+        else:
             self.member.start(now)
             self._next_probe = now.monotonic + int(self._random.random() * self.config.probe_interval_ns)
             effects.append(SetTimer(PROBE_TIMER, self._next_probe))
@@ -177,6 +186,9 @@ class Node:
     def receive(self, now: Instant, peer: AgentId, frame: bytes) -> list[Effect]:
         """Take in a frame.  A bad one is counted, charged to the peer where that is just, and dropped."""
         start = self.phases.now()
+        if self._stalled and not is_free(frame):
+            self.validator.rejected["stalled"] += 1
+            return []
         try:
             message = self.validator.validate_message(now, peer, frame)
         except BadFrame:
@@ -209,15 +221,25 @@ class Node:
     def timer(self, now: Instant, timer: str) -> list[Effect]:
         """Run a round and set the timer of the next; rounds that a pause swallowed are not made up for."""
         if timer == GOSSIP_TIMER:
-            effects: list[Effect] = [*self.gossip.check_convergence(), *self.gossip.gossip_round(now)]
-            effects += self._observations()
+            effects: list[Effect] = []
+            if not self._stalled:
+                effects = [*self.gossip.check_convergence(), *self.gossip.gossip_round(now)]
+                effects += self._observations()
             self._next_round = _following(self._next_round, self.config.gossip_interval_ns, now)
             return self._release([*effects, SetTimer(GOSSIP_TIMER, self._next_round)])
         if timer == PROBE_TIMER:
-            effects = [*self.member.on_timer(now), *self.topology.rebalance_topology(now.monotonic)]
+            effects = [
+                *self.member.on_timer(now, stalled=self._stalled),
+                *self.topology.rebalance_topology(now.monotonic),
+            ]
             self._next_probe = _following(self._next_probe, self.config.probe_interval_ns, now)
             return self._release([*effects, SetTimer(PROBE_TIMER, self._next_probe)])
         return []
+
+    @property
+    def _stalled(self) -> bool:
+        """Whether so much waits for the disk that nothing more may be made to wait."""
+        return len(self._held_back) >= self.config.requests_waiting_max
 
     def _observations(self) -> list[Event]:
         """What this node was asked to tell of itself, every TOLD_EVERY_ROUNDS rounds."""
@@ -239,6 +261,7 @@ class Node:
         """How much of each bounded thing is in use."""
         replica, member = self.replica, self.member
         return {
+            "held_back": len(self._held_back),
             "pending_commits": len(replica.pending),
             "pending_bytes": replica.pending.bytes,
             "proposals": member.voter.waiting if member.voter is not None else 0,
@@ -249,6 +272,7 @@ class Node:
     def _limits(self) -> dict[str, int]:
         config = self.config
         return {
+            "held_back": config.requests_waiting_max + EFFECTS_A_CALL_MAX,
             "pending_commits": config.pending_commits_max,
             "pending_bytes": config.pending_bytes_max,
             "proposals": ASKED_A_PEER_MAX * len(config.peers),
@@ -276,11 +300,16 @@ class Node:
         self._gated.discard(effect.request)
         if not isinstance(effect.result, Written) or self.member.detector.may_write(now.monotonic):
             return effect
-        return Reply(effect.request, Indefinite("cut off: written here, and known to nobody else for certain"))
+        return Reply(
+            effect.request,
+            Indefinite(
+                "cut off when the disk had it: it is written here, and what the others know of it is not certain"
+            ),
+        )
 
     def submit(self, now: Instant, request: int, what: Request) -> list[Effect]:
         """Carry out a client's request; exactly one Reply with this number follows, now or later."""
-        if len(self._held_back) >= self.config.requests_waiting_max:
+        if self._stalled:
             return self._release([Reply(request, Refusal("overloaded: too many effects wait for the disk"))])
         if isinstance(what, Write):
             return self._release(self._write(now, request, what))
@@ -380,6 +409,8 @@ class Node:
         if self.registry.changes:
             self._tell_standing()
         if not replica.journal and not replica.events and self._durable == self._token:
+            if self._gated:
+                self._ungate(effects)
             return list(effects)
         out: list[Effect] = []
         if replica.journal:
@@ -391,6 +422,7 @@ class Node:
         observed: list[Effect] = [*replica.events, *effects] if replica.events else list(effects)
         replica.events.clear()
         if self._durable == self._token:
+            self._ungate(observed)
             return [*out, *observed] if out else observed
         for effect in observed:
             if isinstance(effect, SetTimer) or (isinstance(effect, Send | Event) and effect.free):
@@ -398,6 +430,12 @@ class Node:
             else:
                 self._held_back.append((self._token, effect))
         return out
+
+    def _ungate(self, effects: Iterable[Effect]) -> None:
+        """These answers go out at once: nothing that they rest on has yet to become durable."""
+        for effect in effects:
+            if isinstance(effect, Reply):
+                self._gated.discard(effect.request)
 
     def _tell_standing(self) -> None:
         for agent, suspected, score in self.registry.changes:

@@ -18,17 +18,21 @@ SESSION_BITS = 64
 class Outbox:
     """The session, and a counter a peer.  `sent` counts frames by kind."""
 
-    __slots__ = ("_sequences", "sent", "session")
+    __slots__ = ("_free", "_sequences", "sent", "session")
 
     def __init__(self, random: RandomSource) -> None:
         self.session = random.getrandbits(SESSION_BITS)
         self.sent: Counter[str] = Counter()
         self._sequences: dict[AgentId, int] = {}
+        self._free: dict[AgentId, int] = {}
 
-    def next(self, peer: AgentId) -> int:
-        """The next sequence number to `peer`; whoever takes one sends a frame with it."""
-        sequence = self._sequences.get(peer, -1) + 1
-        self._sequences[peer] = sequence
+    def next(self, peer: AgentId, *, free: bool = False) -> int:
+        """The next sequence number to `peer`; whoever takes one sends a frame with it.
+
+        Free frames have numbers of their own: they overtake those that wait for the disk.
+        """
+        numbers = self._free if free else self._sequences
+        sequence = numbers[peer] = numbers.get(peer, -1) + 1
         return sequence
 
     def send(self, peer: AgentId, frame: Frame, *, free: bool = False) -> Send:

@@ -61,9 +61,14 @@ class PendingCommits:
             if parent not in self._commits:
                 self._roots.setdefault(source, OrderedDict())[parent] = None
         while len(self._commits) > self._commits_max or self.bytes > self._bytes_max:
-            fullest = max(self._brought_bytes, key=self._brought_bytes.__getitem__)
-            self._remove(next(iter(self._brought[fullest])))
+            self._remove(next(iter(self._brought[self._fullest()])))
             self.dropped += 1
+
+    def _fullest(self) -> AgentId:
+        """Who has the most of what there is too much of."""
+        if len(self._commits) > self._commits_max:
+            return max(self._brought, key=lambda source: len(self._brought[source]))
+        return max(self._brought_bytes, key=self._brought_bytes.__getitem__)
 
     def arrived(self, parent: bytes) -> list[Commit]:
         """`parent` is held now; returns the commits that lack nothing any more, and forgets them."""
@@ -88,8 +93,12 @@ class PendingCommits:
         others' from being asked for.
         """
         asked: dict[bytes, None] = {}
-        for source in list(self._roots):
-            share = -(-(limit - len(asked)) // len(self._roots))
+        share = max(1, limit // max(1, len(self._roots)))
+        for source in list(
+            self._roots
+        ):  # whoever is asked for moves to the end, so the next time begins with the others
+            if len(asked) >= limit:
+                break
             asked.update(dict.fromkeys(self._roots_of(source, share)))
         return list(asked)[:limit]
 
@@ -125,3 +134,11 @@ class PendingCommits:
                 waiters.pop(commit_id, None)
                 if not waiters:
                     del self._waiting_on[parent]
+                    self._no_root(parent)
+
+    def _no_root(self, parent: bytes) -> None:
+        """Nothing waits for it any more."""
+        for source in [one for one, roots in self._roots.items() if parent in roots]:
+            del self._roots[source][parent]
+            if not self._roots[source]:
+                del self._roots[source]

@@ -106,6 +106,8 @@ def check_roster(roster: Roster) -> None:
 
 def _check_shape(roster: Roster) -> None:
     members = roster.members
+    if len(roster.network) != 32:
+        raise ConfigError("roster: network has 32 bytes")
     if any(a >= b for a, b in pairwise(members)) or any(len(one) != AGENT_ID_BYTES for one in members):
         raise ConfigError("roster: members are ids of 32 bytes, each once, in ascending order")
     if not 0 <= roster.faulty <= (len(members) - 1) // 3:

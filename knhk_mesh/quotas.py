@@ -32,6 +32,11 @@ class TokenBucket:
         self._level -= wanted
         return True
 
+    def available(self, now: int) -> int:
+        """How many whole tokens there are."""
+        self.take(now, 0)
+        return self._level // SECOND
+
     def give(self, amount: int) -> None:
         """Put tokens back, as far as they fit."""
         self._level = min(self._burst, self._level + amount * SECOND)

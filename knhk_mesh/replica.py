@@ -50,10 +50,19 @@ INCARNATION_SECONDS = 10
 
 
 class Replica:
-    """One node's log, state and branch.  `journal` and `events` are drained by the node after each call."""
+    """One node's log, state and branch.  `journal` and `events` are drained by the node after each call.
+
+    Commits of others than `members` are thrown out; None takes everybody for one.
+    """
 
     def __init__(
-        self, config: NodeConfig, signer: Signer, *, random: RandomSource, opener: OpenCommit = open_commit
+        self,
+        config: NodeConfig,
+        signer: Signer,
+        *,
+        random: RandomSource,
+        opener: OpenCommit = open_commit,
+        members: frozenset[AgentId] | None = None,
     ) -> None:
         self.network = network_id(config.network)
         self.log = CommitLog(network_start_ms=config.network_start_ms)
@@ -68,6 +77,7 @@ class Replica:
         self._open = opener
         self._next_seq = 0
         self._tip = NO_COMMIT
+        self._members = members
         self._beginnings: dict[AgentId, TokenBucket] = {}
         self.delayed = 0
 
@@ -113,7 +123,9 @@ class Replica:
         """Sign, journal and accept this node's next commit; its past is everything that the node has accepted."""
         while True:
             deps = [one for one in self.log.frontier if one != self._tip]
-            if len(deps) <= DEPENDENCIES_MAX:
+            # What a proven author writes is not accepted, and so gathers nothing: it names what it can.
+            if len(deps) <= DEPENDENCIES_MAX or self._signer.agent_id in self.log.proofs:
+                deps = deps[:DEPENDENCIES_MAX]
                 return self._append(now, deps, operations, proof)
             # More heads than one commit may name: gather them by commits that say nothing else.
             self._append(now, deps[:DEPENDENCIES_MAX], (), None)
@@ -161,6 +173,8 @@ class Replica:
                 continue
             try:
                 commit = self._open(self.network, wire)
+                if self._members is not None and commit.author not in self._members:
+                    raise BadCommit("stranger", "its author is no member")
             except BadCommit as error:
                 bad.append(error)
                 continue
@@ -168,13 +182,13 @@ class Replica:
             if missing:
                 self.pending.add(commit, missing, source)
                 continue
-            if not self._may_begin(now, commit):
-                self.delayed += 1
-                continue
             ready.append(commit)
             while ready:
                 one = ready.popleft()
                 if one.id in self.log.held:
+                    continue
+                if not self._may_begin(now, one):
+                    self.delayed += 1
                     continue
                 try:
                     self.log.check(one)

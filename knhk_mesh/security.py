@@ -19,7 +19,7 @@ from collections import Counter
 from knhk_mesh.effects import Instant
 from knhk_mesh.errors import BadFrame
 from knhk_mesh.identity import AgentId
-from knhk_mesh.messages import Frame, decode_frame
+from knhk_mesh.messages import Echo, Frame, Probe, decode_frame
 from knhk_mesh.peer_registry import PeerRegistry
 from knhk_mesh.quotas import TokenBucket
 
@@ -34,8 +34,8 @@ BYTES_A_SECOND, BYTES_BURST = 16 * 1024 * 1024, 64 * 1024 * 1024
 COMMITS_A_SECOND, COMMITS_BURST = 2000, 20_000
 PULLS_A_SECOND, PULLS_BURST = 50, 200
 PUSHES_A_SECOND, PUSHES_BURST = 50, 200
-ANSWERS_A_SECOND, ANSWERS_BURST = 256 * 1024, 1024 * 1024
-EARNED_BYTES = 600
+ANSWERS_A_SECOND, ANSWERS_BURST = 512 * 1024, 2 * 1024 * 1024
+EARNED_BYTES = 2000
 FORGOTTEN_NS = 60_000_000_000
 """Of one peer; answers in bytes.  Each commit that it shows to have taken in earns EARNED_BYTES of answers, once: who
 catches up is served as fast as it can be, and who asks for everything again and again is not.  A peer that starts anew
@@ -102,7 +102,7 @@ class ByzantineValidator:
     def __init__(self, registry: PeerRegistry, *, frame_bytes_max: int) -> None:
         self._registry = registry
         self._frame_bytes_max = frame_bytes_max
-        self._windows: dict[AgentId, ReplayWindow] = {}
+        self._windows: dict[tuple[AgentId, bool], ReplayWindow] = {}
         self._allowances: dict[AgentId, _Allowance] = {}
         self.validated = 0
         self.rejected: Counter[str] = Counter()
@@ -130,9 +130,10 @@ class ByzantineValidator:
         if not (allowance.frames.take(now) and allowance.bytes.take(now, len(data))):
             raise BadFrame("throttled")
         frame = decode_frame(data, bytes_max=self._frame_bytes_max)
-        window = self._windows.get(peer)
+        kind = (peer, isinstance(frame, Probe | Echo))  # these overtake the others, and have numbers of their own
+        window = self._windows.get(kind)
         if window is None:
-            window = self._windows[peer] = ReplayWindow()
+            window = self._windows[kind] = ReplayWindow()
         if not window.admit(frame.session, frame.sequence):
             raise BadFrame("replay")
         return frame
@@ -173,13 +174,23 @@ class ByzantineValidator:
             allowance.answers.give((commits - allowance.shown) * EARNED_BYTES)
             allowance.shown = commits
 
-    def may_answer(self, now: int, peer: AgentId, size: int) -> bool:
-        """Whether `size` bytes more may be sent to `peer` in answer to its pulls."""
-        return self._allowance(now, peer).answers.take(now, size)
+    def room_to_answer(self, now: int, peer: AgentId) -> int:
+        """How many bytes more may be sent to `peer` in answer to its pulls."""
+        return self._allowance(now, peer).answers.available(now)
+
+    def answered(self, now: int, peer: AgentId, size: int) -> None:
+        """So many have been sent."""
+        answers = self._allowance(now, peer).answers
+        answers.take(now, min(size, answers.available(now)))
 
     def charge_vote(self, now: Instant, peer: AgentId, reason: str) -> None:
-        """`peer` sent a vote or a certificate that proves nothing, which a correct node never does."""
+        """`peer` sent a vote or a certificate that proves nothing, which a correct node never does.
+
+        Another epoch is no offence: it may have learnt of a roster earlier, or later.
+        """
         self.rejected[f"vote-{reason}"] += 1
+        if reason == "epoch":
+            return
         self._registry.update_reputation(peer, -CHARGE_BAD_COMMIT, now=now.monotonic)
 
     def charge_commit(self, now: Instant, peer: AgentId, reason: str) -> None:

@@ -2,21 +2,30 @@
 
 Round trips are measured by probes to all peers at once (`partition`): a nonce that came back, timed by this node.
 What a peer claims about its distance is never asked (spec-defects 23).  Every rebalance interval the logarithms of
-the mean round trips are clustered in one dimension (`kmeans1d`, which is exact: Grønlund et al., arXiv 1701.07204)
-into as few clusters as leave at most SPREAD_MAX of the variance inside them (26), and registry and selection use
-them: within a cluster, peers are equally near.
+the mean round trips are clustered in one dimension (`kmeans1d`, which is exact: Grønlund et al., arXiv 1701.07204),
+and registry and selection use the clusters (26): within one, peers are equally near.
 
     strategy    near places                                  the rest
     random      none                                         all k uniform over all
     nearest     k - 1, and all of one                        uniform over those not picked yet
     hybrid      four fifths of k, as in the registry         uniform over those not picked yet
-    region      k - 1 of this node's region                  uniform over those not picked yet
+    region      k - 1 of this node's region, and all of one  uniform over those not picked yet
 
 **Against eclipse** (Basalt, arXiv 2102.04063, for the aim).  The *near set* is the nearest clusters, joined until
-they have at least 2f + 1 peers, or all; its places are filled uniformly.  f liars can be the nearest of all, answer
-first and flood: they are still at most f of at least 2f + 1.  So of the near places an expected share of at most f /
-(2f + 1) is theirs, below a half; of the k - near others, uniform over what is left, at most f / (n - 1 - near), which
-`share_bound` joins.  How much a peer sends moves nothing here.
+they have at least 2f + 1 selectable peers, or all; its places are filled uniformly.  f liars can be the nearest of
+all, answer first and flood: they are still at most f of at least 2f + 1.  How much a peer sends moves nothing here.
+
+**The bound** on the liars' expected share of the picks, in a mesh of n nodes whose peers can all be selected.  Let N =
+n - 1, m of the k places be near, s the size of the near set and g the liars in it; m is at most s.  The near places
+are m draws of s without replacement: hypergeometric, m g / s liars on average.  The others are k - m such draws from
+the N - m peers that are left, among whom are f - m g / s liars on average.  Together
+
+    m g / s  +  (k - m) (f - m g / s) / (N - m)
+
+which grows with g and falls with s, since k - m is at most N - m.  So it is greatest for g = f and s = 2f + 1 (N, if
+that is less), and that, over k, is `share_bound`.  It is f / N with no near places and below a half with k - 1 of
+them, unless k takes in all of the near set.  For "region", s is the number of peers in the region, which nobody but
+the configuration decides, and g the lesser of f and s: the bound is 1 where a region holds liars alone.
 """
 
 from __future__ import annotations
@@ -24,23 +33,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Literal
 
 import kmeans1d
 
+from knhk_mesh.config import STRATEGIES
 from knhk_mesh.effects import Event, RandomSource
 from knhk_mesh.identity import AgentId
 from knhk_mesh.peer_registry import PeerRegistry
 from knhk_mesh.round_trips import RoundTripReport, RoundTrips
 from knhk_mesh.selection import PeerInfo, ShuffledPeers
 
-Strategy = Literal["random", "nearest", "hybrid", "region"]
 SPREAD_MAX = 0.02
+"""What may remain of the variance inside the clusters.  A tenth would still join peers 40 and 150 ms away."""
+
+LIKENESS = 0.1
+"""Round trips that deviate by a tenth are equally long: without this, mere jitter would make up clusters."""
+
 NANOSECONDS_A_MS = 1e6
 
 
 class TopologyManager:
-    """Measures, clusters and picks the peers of `registry`.  Times are monotonic ns; `faulty` is f."""
+    """Measures, clusters and picks the peers of `registry`.  Times are monotonic ns; `faulty` is f.
+
+    Raises ValueError, naming the argument, for a strategy that is none of STRATEGIES and numbers out of range.
+    """
 
     def __init__(
         self,
@@ -53,6 +69,10 @@ class TopologyManager:
         rebalance_interval_ns: int,
         clusters_max: int = 8,
     ) -> None:
+        _require(faulty >= 0, "faulty: not negative")
+        _require(strategy in STRATEGIES, f"strategy: one of {', '.join(STRATEGIES)}")
+        _require(rebalance_interval_ns >= 1, "rebalance_interval_ns: at least 1")
+        _require(clusters_max >= 1, "clusters_max: at least 1")
         self._registry = registry
         self._faulty = faulty
         self._strategy = strategy
@@ -61,7 +81,7 @@ class TopologyManager:
         self._clusters_max = clusters_max
         self._round_trips: dict[AgentId, RoundTrips] = {}
         self._near = ShuffledPeers(random)
-        self._sizes: list[int] = []
+        self._clusters: list[frozenset[AgentId]] = []
         self._next_rebalance = 0
 
     def measured(self, peer: AgentId, round_trip_ns: int, now: int) -> None:
@@ -70,6 +90,11 @@ class TopologyManager:
         if found is None:
             found = self._round_trips[peer] = RoundTrips()
         found.add(round_trip_ns)
+
+    def round_trip(self, peer: AgentId) -> int:
+        """The mean round trip to `peer` in ns; 0 if none was measured."""
+        found = self._round_trips.get(peer)
+        return found.mean_ns if found is not None else 0
 
     def measure_latency(self) -> dict[AgentId, RoundTripReport]:
         """The statistics of every peer that was measured."""
@@ -86,7 +111,7 @@ class TopologyManager:
         return [*found, unmeasured] if unmeasured else found
 
     def rebalance_topology(self, now: int) -> list[Event]:
-        """Cluster anew once the interval has passed; an event when the clusters' sizes are not what they were."""
+        """Cluster anew once the interval has passed; an event when the clusters are not what they were."""
         if now < self._next_rebalance or not self._round_trips:
             return []
         self._next_rebalance = now + self._interval_ns
@@ -95,19 +120,25 @@ class TopologyManager:
             if self._registry.get_peer(peer) is not None:
                 self._registry.update_latency(peer, found.mean_ns / NANOSECONDS_A_MS)
         self._choose_near(clusters)
-        sizes = [len(cluster) for cluster in clusters]
-        if sizes == self._sizes:
+        # As sets: within a cluster peers are equally near, and their order there changes with every measurement.
+        unordered = [frozenset(cluster) for cluster in clusters]
+        if unordered == self._clusters:
             return []
-        self._sizes = sizes
-        return [Event("rebalanced", {"clusters": sizes, "near": len(self._near)})]
+        self._clusters = unordered
+        return [Event("rebalanced", {"clusters": [len(one) for one in clusters], "near": len(self._near)})]
 
     def _choose_near(self, clusters: Sequence[Sequence[AgentId]]) -> None:
-        """The nearest clusters, joined until no f of them can be half of it."""
+        """The nearest clusters, joined until no f of them can be half of those that can be picked.
+
+        Who cannot be picked now stays where it belongs, but does not count: it would leave its place to the liars.
+        """
         chosen: list[AgentId] = []
+        selectable = 0
         for cluster in clusters:
-            if len(chosen) >= 2 * self._faulty + 1:
+            if selectable >= 2 * self._faulty + 1:
                 break
             chosen += cluster
+            selectable += sum(self._registry.is_selectable(one) for one in cluster)
         wanted = frozenset(chosen)
         for peer in self._registry.get_all_peers():
             if (peer.agent_id in wanted) != (peer.agent_id in self._near):
@@ -117,11 +148,9 @@ class TopologyManager:
                     self._near.remove(peer.agent_id)
 
     def select_peers(self, k: int) -> list[PeerInfo]:
-        """min(k, selectable) distinct peers: near ones first, then uniform ones of the rest."""
+        """min(k, selectable) distinct peers: near ones first, then uniform ones of the rest.  Time O(k)."""
         registry = self._registry
-        near_places = self._near_places(k)
-        if not near_places:
-            return registry.get_random_peers(k)
+        near_places = _near_places(self._strategy, k)
         if self._strategy == "region":
             near = registry.get_peers_by_region(self._region, near_places)
         else:
@@ -131,46 +160,60 @@ class TopologyManager:
         rest = [peer for peer in registry.get_random_peers(k) if peer.agent_id not in taken]
         return near + rest[: k - len(near)]
 
-    def _near_places(self, k: int) -> int:
-        """How many of k places are for near peers."""
-        if self._strategy == "random" or (self._strategy != "region" and not len(self._near)):
-            return 0
-        if k <= 1:
-            return k
-        return min(max(1, (4 * k + 2) // 5), k - 1) if self._strategy == "hybrid" else k - 1
-
     def _sample_near(self, count: int) -> list[PeerInfo]:
-        """Up to `count` selectable peers of the near set, uniformly."""
+        """Up to `count` selectable peers of the near set, uniformly; of none before anything was measured.
+
+        Those that cannot be picked are passed over.  Drawing more, rather than walking the set, keeps this at O(count)
+        while a fixed part of the set can be picked; any such sequence of draws is as likely as any other.
+        """
         drawn = count
         while True:
             found = [peer for peer in self._near.sample(drawn) if self._registry.is_selectable(peer.agent_id)]
             if len(found) >= count or drawn >= len(self._near):
                 return found[:count]
-            drawn = len(self._near)
+            drawn *= 2
 
     def share_bound(self, k: int) -> float:
         """The greatest expected share of f liars in the selections of k; the module's docstring has the argument."""
-        others = self._registry.peer_count()
-        if not others or not k:
+        peers = self._registry.get_all_peers()
+        k = min(k, len(peers))
+        if k < 1:
             return 0.0
-        k = min(k, others)
-        near = min(self._near_places(k), others) if self._strategy != "region" else 0
-        faulty = self._faulty
-        theirs = near * faulty / min(2 * faulty + 1, others) + (k - near) * min(1.0, faulty / max(1, others - near))
-        return min(1.0, theirs / k)
+        liars = min(self._faulty, len(peers))
+        if self._strategy == "region":
+            size = sum(peer.region == self._region for peer in peers)
+        else:
+            size = min(2 * self._faulty + 1, len(peers))
+        near = min(_near_places(self._strategy, k), size)
+        in_near = near * min(liars, size) / size if near else 0.0
+        others = (k - near) * (liars - in_near) / (len(peers) - near) if k > near else 0.0
+        return (in_near + others) / k
+
+
+def _near_places(strategy: str, k: int) -> int:
+    """How many of k places are for near peers.  Raises ValueError for a negative k."""
+    _require(k >= 0, f"k: not negative, got {k}")
+    if strategy == "random":
+        return 0
+    if k <= 1:
+        return k
+    return min(max(1, (4 * k + 2) // 5), k - 1) if strategy == "hybrid" else k - 1
 
 
 def _clusters(values: Sequence[float], clusters_max: int) -> list[int]:
-    """The number of each value's cluster, ascending with the values, in as few clusters as SPREAD_MAX allows."""
+    """The number of each value's cluster, ascending with the values.
+
+    In as few clusters as leave SPREAD_MAX of the variance inside them, or no more of it than peers that are alike have.
+    """
     if not values:
         return []
-    total = _spread(values)
+    allowed = max(SPREAD_MAX * _spread(values), len(values) * LIKENESS**2)
     for count in range(1, min(clusters_max, len(values)) + 1):
         found = kmeans1d.cluster(values, count)
         inside = sum(
             _spread([v for v, one in zip(values, found.clusters, strict=True) if one == c]) for c in range(count)
         )
-        if inside <= SPREAD_MAX * total:
+        if inside <= allowed:
             break
     return list(found.clusters)
 
@@ -181,3 +224,8 @@ def _spread(values: Sequence[float]) -> float:
         return 0.0
     mean = sum(values) / len(values)
     return sum((value - mean) ** 2 for value in values)
+
+
+def _require(holds: bool, rule: str) -> None:
+    if not holds:
+        raise ValueError(rule)

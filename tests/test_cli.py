@@ -127,7 +127,7 @@ type = "gset"
             "[[faults]]\nfault='kill'\npick=2\ndisk='wipe'",
             "assumes.byzantine_and_wiped_max: the faults wipe 2 nodes",
         ),
-        ("", "[[checks]]\nname='vibes'", 'checks[0].name: unknown checker "vibes"; one of availability'),
+        ("", "[[checks]]\nname='vibes'", 'checks[0].name: unknown checker "vibes"; one of accountability'),
         ("", "[[checks]]\nname='set_full'\noptions={object='a'}", "checks[0].options"),
     ],
 )

@@ -11,8 +11,28 @@ from knhk_mesh.commits import WIRE_BYTES_MAX, WireCommit
 from knhk_mesh.config import NodeConfig, PeerConfig
 from knhk_mesh.effects import Instant
 from knhk_mesh.errors import BadFrame
-from knhk_mesh.messages import FRAME_BYTES_MIN, WANTS_MAX, Delta, Pull, Push, decode_frame, encode_frame
+from knhk_mesh.messages import (
+    CERTIFICATES_MAX,
+    FRAME_BYTES_MIN,
+    FRONTIER_MAX,
+    VOTES_MAX,
+    WANTS_MAX,
+    Ask,
+    Certificates,
+    Delta,
+    Echo,
+    Frontier,
+    Probe,
+    Propose,
+    Pull,
+    Push,
+    Votes,
+    decode_frame,
+    encode_frame,
+    is_free,
+)
 from knhk_mesh.node import Node
+from knhk_mesh.quorum import Certificate, Vote
 from knhk_mesh.requests import ClientOperation, Digest, Write
 from tests.commit_graphs import signer
 
@@ -21,6 +41,9 @@ IDS = st.binary(min_size=32, max_size=32)
 NUMBERS = st.integers(0, 2**64 - 1)
 PARTS = st.binary(max_size=300)
 WIRES = st.builds(WireCommit, PARTS, PARTS, PARTS, PARTS)
+NONCES = st.binary(min_size=8, max_size=8)
+INCARNATIONS = st.binary(min_size=16, max_size=16)
+CERTIFICATES = st.builds(Certificate, PARTS, st.lists(st.tuples(PARTS, PARTS), max_size=4).map(tuple))
 FRAMES = st.one_of(
     st.builds(Push, NUMBERS, NUMBERS, IDS),
     st.builds(
@@ -35,6 +58,13 @@ FRAMES = st.one_of(
         st.booleans(),
     ),
     st.builds(Delta, NUMBERS, NUMBERS, st.lists(WIRES, max_size=4)),
+    st.builds(Probe, NUMBERS, NUMBERS, NONCES, INCARNATIONS),
+    st.builds(Echo, NUMBERS, NUMBERS, NONCES, st.just(b"") | INCARNATIONS),
+    st.builds(Ask, NUMBERS, NUMBERS, NONCES),
+    st.builds(Frontier, NUMBERS, NUMBERS, NONCES, st.lists(IDS, max_size=4)),
+    st.builds(Propose, NUMBERS, NUMBERS, st.lists(WIRES, max_size=4)),
+    st.builds(Votes, NUMBERS, NUMBERS, st.lists(st.builds(Vote, PARTS, PARTS), max_size=4)),
+    st.builds(Certificates, NUMBERS, NUMBERS, st.lists(CERTIFICATES, max_size=4)),
 )
 
 
@@ -45,6 +75,11 @@ def test_decoding_is_the_inverse_of_encoding(frame):
     assert encode_frame(decode_frame(data, bytes_max=LIMIT)) == data
 
 
+@given(FRAMES)
+def test_what_overtakes_is_told_by_its_first_bytes(frame):
+    assert is_free(encode_frame(frame)) == isinstance(frame, Probe | Echo)
+
+
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
@@ -53,6 +88,18 @@ def test_decoding_is_the_inverse_of_encoding(frame):
         (["pull", 1, 1, bytes(32), b"", b"1", b"", [], False], "layout"),
         (["pull", 1, 1, bytes(32), b"", b"", b"", [bytes(31)], False], "layout"),
         (["pull", 1, 1, bytes(32), b"", b"", b"", [bytes(32)] * (WANTS_MAX + 1), False], "layout"),
+        (["probe", 1, 1, bytes(7), bytes(16)], "layout"),
+        (["probe", 1, 1, bytes(8), bytes(15)], "layout"),
+        (["probe", 1, 1, bytes(8), b""], "layout"),
+        (["echo", 1, 1, bytes(9), b""], "layout"),
+        (["echo", 1, 1, bytes(8), bytes(17)], "layout"),
+        (["ask", 1, 1, b""], "layout"),
+        (["frontier", 1, 1, bytes(7), []], "layout"),
+        (["frontier", 1, 1, bytes(8), [bytes(31)]], "layout"),
+        (["frontier", 1, 1, bytes(8), [bytes(32)] * (FRONTIER_MAX + 1)], "layout"),
+        (["votes", 1, 1, [[b"", b""]] * (VOTES_MAX + 1)], "layout"),
+        (["certificates", 1, 1, [[b"", []]] * (CERTIFICATES_MAX + 1)], "layout"),
+        (["votes", 1, 1, [[b""]]], "garbage"),
         (["push", -1, 1, bytes(32)], "garbage"),
         (["shove", 1, 1, bytes(32)], "garbage"),
         (["push", 1, 1], "garbage"),
@@ -69,6 +116,19 @@ def test_what_is_no_frame_is_named(frame, reason):
 
 def test_every_commit_fits_a_frame_whole():
     assert FRAME_BYTES_MIN > WIRE_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frontier(1, 1, bytes(8), [bytes(32)] * FRONTIER_MAX),
+        Votes(1, 1, [Vote(bytes(144), bytes(64))] * VOTES_MAX),
+        Pull(1, 1, bytes(32), b"", b"", b"", [bytes(32)] * WANTS_MAX, False),
+    ],
+    ids=["frontier", "votes", "pull"],
+)
+def test_the_longest_that_a_correct_member_sends_fits_the_smallest_frame(frame):
+    assert decode_frame(encode_frame(frame), bytes_max=FRAME_BYTES_MIN) == frame
 
 
 class Pair:

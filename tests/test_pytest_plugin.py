@@ -54,6 +54,18 @@ def test_what_the_backend_cannot_do_is_a_skip_with_its_reason(run):
     assert code == 0 and "1 skipped" in output and "the backend cannot: corrupt" in output
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "outcome"), [((), 1, "2 failed"), (("--knhk-allow-skips",), 0, "2 skipped")]
+)
+def test_a_backend_that_was_asked_for_and_is_not_there_fails_unless_skips_are_allowed(
+    run, monkeypatch, options, code, outcome
+):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    found, output = run({"halves": HALVES}, "--knhk-backend", "docker", *options)
+    assert (found, outcome in output, "no Docker daemon answers" in output) == (code, True, True), output
+    assert "Traceback" not in output
+
+
 def test_bad_input_is_one_line_that_names_the_place(run):
     code, output = run({"bad": HALVES.replace('shape = "halves"', 'shape = "halfs"')})
     assert code == 1 and 'bad.toml: faults[0].shape: unknown shape "halfs"' in output

@@ -48,6 +48,16 @@ class Attacker:
         """These commits to these peers, each a frame, so that none is too large."""
         return [self.frame(peer, Delta, [wire]) for peer in peers for wire in wires]
 
+    def together(self, peers: Sequence[AgentId], wires: Sequence[WireCommit]) -> list[Effect]:
+        """These commits to these peers, as many in a frame as fit."""
+        limit = self.node.config.frame_bytes_max - 512
+        batches: list[list[WireCommit]] = [[]]
+        for wire in wires:
+            if sum(one.size for one in batches[-1]) + wire.size > limit:
+                batches.append([])
+            batches[-1].append(wire)
+        return [self.frame(peer, Delta, batch) for peer in peers for batch in batches]
+
     def write(self) -> Operation:
         """An operation that nobody else makes."""
         self._written += 1

@@ -17,13 +17,13 @@ import msgspec
 
 from faults.byzantine.attacker import Attacker, Chain, Strategy
 from knhk_mesh.commits import DEPENDENCIES_MAX, Commit, Proof, WireCommit, commit_id, open_commit
-from knhk_mesh.effects import Effect, Instant
+from knhk_mesh.effects import Effect, Instant, Send
 from knhk_mesh.errors import BadCommit, BadFrame
 from knhk_mesh.identity import AgentId
 from knhk_mesh.log import CLOCK_ALLOWANCE_MS
 from knhk_mesh.messages import Delta, Propose, decode_frame
 
-DEEP = 64
+DEEP = 128
 WIDE_A_ROUND = 4
 LENT_MAX = 64
 
@@ -51,6 +51,22 @@ class Equivocate(Strategy):
 
 class Forge(Strategy):
     """Commits that their author has not signed."""
+
+    def sends(self, now: Instant, effect: Send) -> list[Effect]:
+        """Others' commits leave with a past that is not theirs."""
+        attacker = self.attacker
+        try:
+            message = decode_frame(effect.frame, bytes_max=attacker.node.config.frame_bytes_max)
+        except BadFrame:
+            return [effect]
+        if not isinstance(message, Delta):
+            return [effect]
+        attacker.lies += 1
+        own = attacker.signer.agent_id
+        altered = [
+            wire if wire.header[48:80] == own else msgspec.structs.replace(wire, deps=b"") for wire in message.commits
+        ]
+        return [attacker.frame(effect.peer, Delta, altered)]
 
     def round(self, now: Instant) -> list[Effect]:
         """The victim's key in the header and this node's signature under it; and a victim's newest commit, altered."""
@@ -110,7 +126,7 @@ class Deep(Strategy):
             commits.append(chain.next(now))
             chain.advance(commits[-1])
         self.attacker.lies += 1
-        return self.attacker.deltas(self.attacker.some(2), [commit.wire for commit in commits[1:]])
+        return self.attacker.together(self.attacker.peers, [commit.wire for commit in commits[1:]])
 
 
 class Wide(Strategy):

@@ -82,7 +82,7 @@ class DoublePropose(Strategy):
         left, right = attacker.peers[::2], attacker.peers[1::2]
         first = [attacker.frame(peer, Propose, [one.wire, other.wire]) for peer in left]
         second = [attacker.frame(peer, Propose, [other.wire, one.wire]) for peer in right]
-        return [*first, *second, *self._bogus(one)]
+        return [*self._bogus(one), *first, *second]
 
     def _vote(self, roster: Roster, commit: Commit) -> None:
         """This node's own vote, and a place for the others'."""

@@ -62,7 +62,7 @@ def test_a_checker_crashes_on_values_of_the_wrong_type_and_is_unknown():
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        (CheckEntry("astrology"), 'unknown checker "astrology"; one of availability, '),
+        (CheckEntry("astrology"), 'unknown checker "astrology"; one of accountability, '),
         (CheckEntry("counter", {"depth": 3}), "checker counter: .*'depth'"),
         (CheckEntry("availability", {"ok_min": "high"}), "checker availability: "),
         (CheckEntry("availability", {"operations_min": "5"}), "checker availability: operations_min: "),

@@ -1,7 +1,7 @@
 """A node that believes an accusation without looking at its proof."""
 
-SHOWS = "campaign forgers.toml"
-SHOWS_LOCAL = "forgers.toml"
+SHOWS = "campaign slanderers.toml"
+SHOWS_LOCAL = "slanderers.toml"
 
 
 def plant():

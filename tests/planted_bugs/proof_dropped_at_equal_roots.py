@@ -1,7 +1,7 @@
 """A root over authors and sequence numbers instead of commits: two branches look alike, and nobody compares heads."""
 
-SHOWS = "campaign equivocators.toml"
-SHOWS_LOCAL = "equivocators.toml"
+SHOWS = "campaign quiet-equivocators.toml"
+SHOWS_LOCAL = "quiet-equivocators.toml"
 
 
 def plant():

@@ -1,6 +1,6 @@
 """A quorum read that shares the round which is on its way, though the answers may be older than the read."""
 
-SHOWS = "campaign quorum-reads.toml"
+SHOWS = "property tests/test_catch_up.py::test_what_begins_during_a_round_waits_for_the_next"
 
 
 def plant():

@@ -1,0 +1,63 @@
+"""resources: what is in use against its limit."""
+
+import pytest
+
+from tests.checkers.histories import the_anomaly
+from tests.checkers.signed_histories import Mesh
+
+LIMITS = {"pending": 100, "bytes": 1 << 20, "none": 0}
+
+
+def run(*told, byzantine=()):
+    """`told` are (node, used) or (node, used, limits)."""
+    mesh = Mesh(byzantine=byzantine)
+    for node, used, *limits in told:
+        mesh.tell(node, "resources", used=used, limits=limits[0] if limits else LIMITS)
+    mesh.phase("done")
+    return mesh.judge("resources")
+
+
+CORRECT = {
+    "nothing in use": run((0, {"pending": 0, "bytes": 0, "none": 0})),
+    "as much as is allowed": run((0, {"pending": 100, "bytes": 1 << 20})),
+    "less again": run((0, {"pending": 100}), (0, {"pending": 3}), (1, {"pending": 99})),
+    "each its own limit": run((0, {"pending": 100}), (1, {"pending": 150}, {"pending": 150})),
+    "a liar uses what it likes": run((0, {"pending": 1}), (3, {"pending": 101}), byzantine=[3]),
+    "what has no limit": run((0, {"pending": 1, "other": 1e9})),
+}
+
+
+@pytest.mark.parametrize("name", CORRECT)
+def test_what_is_within_its_quota_passes(name):
+    assert CORRECT[name].validity == "valid", CORRECT[name]
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ([(0, {"pending": 101})], "pending"),
+        ([(0, {"pending": 1}), (0, {"bytes": (1 << 20) + 1}), (0, {"bytes": 0})], "bytes"),
+        ([(0, {"none": 1})], "none"),
+        ([(1, {"pending": 5}, {"pending": 4})], "pending"),
+    ],
+)
+def test_what_is_beyond_is_named(told, name):
+    found = the_anomaly(run(*told), "over-quota")
+    assert found.data["name"] == name and found.data["used"] > found.data["limit"]
+    assert found.data["node"] == told[0][0]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [run(), run((3, {"pending": 1}), byzantine=[3]), run((0, None)), run((0, {"pending": 1}, None))],
+    ids=["nobody told", "only a liar", "nothing in use is told", "no limits are told"],
+)
+def test_where_no_correct_node_told_it_is_unknown(found):
+    assert found.validity == "unknown" and found.notes == ["no correct node told of its resources"]
+
+
+def test_the_figures_are_the_most_that_was_seen():
+    found = run((0, {"pending": 20, "bytes": 0}), (1, {"pending": 50, "bytes": 7}), (2, {"pending": 30, "other": 9}))
+    assert found.figures["used"] == {"bytes": 7, "other": 9, "pending": 50}
+    assert (found.figures["share_max"], found.figures["shares"]["pending"]) == (0.5, 0.5)
+    assert found.notes == ["nodes [3] did not tell", "without a limit: other"]
