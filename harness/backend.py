@@ -58,7 +58,7 @@ class Allowance(msgspec.Struct, frozen=True):
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """How much later than planned operations and faults were begun (ns)."""
+    """How much later than planned operations were begun, and faults were in force or gone (ns)."""
 
     p50_ns: int
     p99_ns: int

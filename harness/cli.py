@@ -129,7 +129,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     clean = subcommands.add_parser("clean", help="remove what a harness that was killed has left on this machine")
-    clean.set_defaults(call=lambda a: commands.clean())
+    clean.add_argument(
+        "--all", action="store_true", help="also what a harness in another container, machine or boot made: it may run"
+    )
+    clean.set_defaults(call=lambda a: commands.clean(everything=a.all))
 
     doctor = subcommands.add_parser("doctor", help="what this machine can run, and how to get what is missing")
     doctor.set_defaults(call=lambda a: commands.doctor())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -115,23 +117,43 @@ def sweep(
     return worst
 
 
-def clean() -> int:
-    """Remove what a harness that was killed has left on this machine."""
+def clean(*, everything: bool = False) -> int:
+    """Remove what a harness that was killed has left on this machine and in its Docker engine.
+
+    With `everything` also what a harness in another PID namespace, on another machine or before the last boot has
+    made, which may still run.  Exits 1 if something stays that should not, 2 if an engine that should be there could
+    not be asked.
+    """
+    from harness.docker.engine import is_expected
     from harness.docker.leftovers import remove_leftovers as remove_containers
     from harness.local.leftovers import remove_leftovers as remove_processes
 
-    removed = [*remove_processes(), *remove_containers()]
-    print("\n".join(f"removed {one}" for one in removed) or "nothing was left behind")
-    return EXIT_VALID
+    parts = (remove_processes(everything=everything), remove_containers(everything=everything))
+    removed, stays, elsewhere, unseen = ([line for part in parts for line in part[kind]] for kind in range(4))
+    for line in removed:
+        print(f"removed {line}")
+    for line in stays:
+        print(f"STAYS: {line}")
+    for line in elsewhere:
+        print(f"left alone, its harness is not to be seen from here (clean --all removes it): {line}")
+    for line in unseen:
+        print(f"could not look for containers: {line}", file=sys.stderr)
+    if not (removed or stays or elsewhere) and not (unseen and is_expected()):
+        print("nothing was left behind")
+    if stays:
+        return EXIT_INVALID
+    return EXIT_UNKNOWN if unseen and is_expected() else EXIT_VALID
 
 
 def doctor() -> int:
-    """Say what this machine can run."""
+    """Say what this machine can run; exits 2 if not even the simulator, or if DOCKER_HOST names what cannot be used."""
     from harness.doctor import examine, lines
 
-    for line in lines(examine()):
+    seen: dict[str, bool] = {}
+    for line in lines(examine(), seen):
         print(line, flush=True)
-    return EXIT_VALID
+    wanted = ["python", "packages", *(["Docker"] if os.environ.get("DOCKER_HOST") else [])]
+    return EXIT_VALID if all(seen[what] for what in wanted) else EXIT_UNKNOWN
 
 
 def mutants(

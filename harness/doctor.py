@@ -42,9 +42,8 @@ def examine() -> Iterator[Finding]:
     yield _compose()
 
 
-def lines(findings: Iterator[Finding]) -> Iterator[str]:
-    """For people: the findings, then which campaigns that makes possible."""
-    seen: dict[str, bool] = {}
+def lines(findings: Iterator[Finding], seen: dict[str, bool]) -> Iterator[str]:
+    """For people: the findings, then which campaigns that makes possible; `seen` gets whether each was as it should."""
     for finding in findings:
         seen[finding.what] = finding.ok
         yield f"{'ok  ' if finding.ok else 'NO  '}{finding.what:14} {finding.seen}"
@@ -130,7 +129,7 @@ def _toxiproxy() -> Finding:
 
 
 def _docker() -> Iterator[Finding]:
-    from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, connect, engine_errors
+    from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, remedy
     from harness.docker.filter import try_filter
     from harness.errors import HostError
 
@@ -139,9 +138,9 @@ def _docker() -> Iterator[Finding]:
         with engine_errors("docker"):
             version = client.version()["Version"]
     except HostError as error:
-        install = "on Debian: apt install docker.io, then start dockerd"
-        for what in ("Docker", "images", "packet filter"):
-            yield Finding(False, what, str(error) if what == "Docker" else "needs Docker", install)
+        yield Finding(False, "Docker", str(error), remedy(str(error)))
+        yield Finding(False, "images", "needs Docker")
+        yield Finding(False, "packet filter", "needs Docker")
         return
     yield Finding(True, "Docker", f"engine {version}")
     missing = [name for name in (NODE_IMAGE, RELAY_IMAGE) if not _has_image(client, name)]

@@ -16,6 +16,13 @@ class HostError(Exception):
     """A node or a relay that cannot be started, or what could not be done to one; one line."""
 
 
+class RunBroken(Exception):
+    """What the harness itself needs in a run (its relay, its view of the nodes) has failed; one line.
+
+    Such a run says nothing of the mesh: its verdict is unknown.
+    """
+
+
 class BadInput(Exception):
     """Input that cannot be used.  Its text is one line: the file, the place in it, and what is wrong there."""
 

@@ -11,12 +11,12 @@ import msgspec
 
 from checkers.compose import check
 from checkers.history import History
-from checkers.verdict import Verdict
+from checkers.verdict import CheckResult, Verdict
 from faults.vocabulary import PlannedFault, capabilities_needed
 from harness.backend import Backend, Drift
 from harness.backends import BACKENDS
 from harness.campaign import Expect
-from harness.errors import BadInput, HostError
+from harness.errors import BadInput, HostError, RunBroken
 from harness.plan import Plan
 from harness.recorder import HistoryFull, HistoryUnwritable, Recorder
 from harness.runner import Runner, header_for
@@ -82,6 +82,7 @@ def execute(
     be written or the nodes cannot be started.
     """
     started = time.perf_counter()
+    broken: str | None = None
     kind = BACKENDS[backend]
     _, skips = lacking(plan, backend, subject)
     skipped = {planned.id for planned, _ in skips}
@@ -95,7 +96,10 @@ def execute(
         recorder = Recorder(header, stream)
         for planned, reason in skips:
             recorder.fault(planned.id, "skipped", 0, {}, reason)
-        Runner(runnable, cluster, recorder, progress=progress).run()
+        try:
+            Runner(runnable, cluster, recorder, progress=progress).run()
+        except RunBroken as error:
+            broken = str(error)
         recorder.flush()
     except HistoryFull as error:
         raise BadInput(plan.campaign, "", str(error)) from None
@@ -107,11 +111,18 @@ def execute(
         if stream is not None:
             with suppress(OSError):  # what could not be written has been said
                 stream.close()
-    return _judge(plan, recorder.history, cluster, directory, time.perf_counter() - started)
+    verdict = check(recorder.history) if broken is None else _nothing_to_judge(broken)
+    return _conclude(plan, recorder.history, verdict, cluster, directory, time.perf_counter() - started)
 
 
-def _judge(plan: Plan, history: History, cluster: Backend, directory: RunDirectory | None, wall_s: float) -> Outcome:
-    verdict = check(history)
+def _nothing_to_judge(broken: str) -> Verdict:
+    """Of a run in which the harness itself failed: what the mesh did then is not the mesh's to answer for."""
+    return Verdict("unknown", [CheckResult("run", "unknown", notes=[f"the harness failed, not the mesh: {broken}"])])
+
+
+def _conclude(
+    plan: Plan, history: History, verdict: Verdict, cluster: Backend, directory: RunDirectory | None, wall_s: float
+) -> Outcome:
     drift = cluster.drift()
     if directory is not None:
         directory.write_verdict(verdict)

@@ -1,25 +1,30 @@
 """`pytest harness/`: every campaign in harness/campaigns/*.toml is an item, a batch of seeds each.
 
-    --knhk-backend sim       where to run: sim, local
+    --knhk-backend sim       where to run: sim, local, docker
     --knhk-subject FILE      the mesh under test on real nodes (default: the reference mesh)
     --knhk-seeds N           seeds a batch, from --knhk-seed on (default: 5 in the simulator, 1 on real nodes)
     --knhk-seed 0            the first seed
     --knhk-store DIR         where runs that are not as expected are kept (default: store)
     --knhk-replay PATH       instead of the campaigns, run this stored plan
+    --knhk-allow-skips       skip everything where the backend that was asked for is not here at all
 
 A verdict that is not the expected one fails the item, and so does "unknown".  What a backend cannot do is a skip
-with its reason.  Bad input fails the item with the one line that names the place.
+with its reason.  A backend that is missing altogether fails every item: a gate that runs nothing must not be green.
+Bad input fails the item with the one line that names the place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.errors import BadInput
+
+if TYPE_CHECKING:
+    from harness.sweep import Where
 
 CAMPAIGN_DIRECTORY = "campaigns"
 SEEDS_SIMULATED = 5
@@ -35,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--knhk-subject", default=None, help="the mesh under test on real nodes, a TOML file")
     group.addoption("--knhk-store", default="store", help="where runs not as expected are kept (default: store)")
     group.addoption("--knhk-replay", default=None, help="run this stored plan instead of the campaigns")
+    group.addoption("--knhk-allow-skips", action="store_true", help="a backend that is missing altogether only skips")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -54,6 +60,19 @@ def check_options(config: pytest.Config) -> None:
     seeds = config.getoption("--knhk-seeds")
     if (seeds is not None and seeds < 1) or config.getoption("--knhk-seed") < 0:
         raise pytest.UsageError("--knhk-seeds is at least 1 and --knhk-seed at least 0")
+
+
+def missing_altogether(where: Where) -> str | None:
+    """Why nothing at all can be run on that backend here, a line; None if something can.
+
+    The simulator and local processes need no more than this Python; what a single campaign needs beyond is its own
+    skip.
+    """
+    if where.backend != "docker":
+        return None
+    from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, problem_here
+
+    return problem_here((RELAY_IMAGE,) if where.subject.image else (NODE_IMAGE, RELAY_IMAGE))
 
 
 class CampaignFile(pytest.File):
@@ -84,22 +103,18 @@ class CampaignItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run the batch; fail with the explanation of every verdict that was not expected."""
-        from harness.commands import where_to
         from harness.sweep import sweep_campaign
 
-        option = self.config.getoption
-        first: int = option("--knhk-seed")
+        option, where = self.config.getoption, self._where()
+        self._require_backend(where)
         replayed = option("--knhk-replay")
         if replayed is not None:
-            self._replay(Path(replayed))
+            self._replay(Path(replayed), where)
             return
-        backend, subject = option("--knhk-backend"), option("--knhk-subject")
-        seeds = option("--knhk-seeds") or (SEEDS_SIMULATED if backend == "sim" else SEEDS_REAL)
+        first: int = option("--knhk-seed")
+        seeds = option("--knhk-seeds") or (SEEDS_SIMULATED if where.backend == "sim" else SEEDS_REAL)
         result = sweep_campaign(
-            self.path,
-            seeds=range(first, first + seeds),
-            where=where_to(backend, Path(subject) if subject else None, self._transport),
-            store=Path(option("--knhk-store")),
+            self.path, seeds=range(first, first + seeds), where=where, store=Path(option("--knhk-store"))
         )
         if result.lacking:
             pytest.skip(result.lines()[0])
@@ -107,8 +122,24 @@ class CampaignItem(pytest.Item):
         if result.unexpected:
             raise CampaignFailed("\n".join(result.lines()))
 
-    def _replay(self, path: Path) -> None:
+    def _where(self) -> Where:
         from harness.commands import where_to
+
+        option = self.config.getoption
+        subject = option("--knhk-subject")
+        return where_to(option("--knhk-backend"), Path(subject) if subject else None, self._transport)
+
+    def _require_backend(self, where: Where) -> None:
+        problem = missing_altogether(where)
+        if problem is None:
+            return
+        if self.config.getoption("--knhk-allow-skips"):
+            pytest.skip(f"the {where.backend} backend is not here: {problem}")
+        raise CampaignFailed(
+            f"the {where.backend} backend was asked for and is not here: {problem}; --knhk-allow-skips makes it a skip"
+        )
+
+    def _replay(self, path: Path, where: Where) -> None:
         from harness.execution import execute, lacking
         from harness.plan import read_plan
         from harness.render import outcome_line, verdict_lines
@@ -117,9 +148,6 @@ class CampaignItem(pytest.Item):
         plan = read_plan(find(path, PLAN))
         if plan.campaign != self.path.stem or self._transport not in (None, plan.cluster.transport):
             pytest.skip(f"--knhk-replay: the plan is of {plan.campaign}")
-        option = self.config.getoption
-        subject = option("--knhk-subject")
-        where = where_to(option("--knhk-backend"), Path(subject) if subject else None, self._transport)
         needed, _ = lacking(plan, where.backend, where.subject)
         if needed:
             pytest.skip(f"the {where.backend} backend cannot: {', '.join(needed)}")

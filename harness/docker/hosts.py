@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import secrets
+import sys
 import tarfile
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,11 +24,12 @@ from faults.vocabulary import capabilities_needed
 from harness.docker.addresses import CONTROL_PORT, MESH_PORT, RELAY_API_PORT, Subnet, proxy_port
 from harness.docker.engine import LIAR_IMAGE, NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here
 from harness.docker.filter import PacketFilter, try_filter
-from harness.docker.leftovers import RUN, remove_leftovers
-from harness.docker.workshop import PART, Workshop, archive_of, last_words
-from harness.errors import HostError
+from harness.docker.leftovers import remove_leftovers
+from harness.docker.vigil import Life, Vigil, life_of
+from harness.docker.workshop import Workshop, archive_of, last_words, own_directory
+from harness.errors import BadInput, HostError
 from harness.plan import Plan, byzantine_seats
-from harness.real.configuration import CONFIG, make_node_files, write_configuration
+from harness.real.configuration import CONFIG, DATA, make_node_files, write_configuration
 from harness.real.hosts import Hosts, node_directory, proxy_name
 from harness.real.readiness import READY_EVERY_S, READY_SECONDS, answers
 from harness.subject import Subject
@@ -39,7 +40,8 @@ RELAY_MEMORY = "512m"
 LOG_BYTES_MAX = 20_000_000
 CAPABILITIES = ("disconnect", "filter")
 NODE_HOME = "/node"
-NODE_DATA = "/data"
+NODE_VOLUME = "/data"
+NODE_DATA = f"{NODE_VOLUME}/{DATA}"
 
 
 class DockerHosts(Hosts):
@@ -59,10 +61,12 @@ class DockerHosts(Hosts):
         self._workshop: Workshop | None = None
         self._containers: dict[int, Any] = {}
         self._killed: set[int] = set()
-        self._died: dict[int, str] = {}
         self._wiped: set[int] = set()
         self._relay: ToxiproxyServer | None = None
-        self._events: Any = None
+        self._up = False
+        self._lives: dict[int, Life] = {}
+        self._vigil: Vigil | None = None
+        self._unasked: str | None = None
         self._filter: PacketFilter | None = None
 
     def agents(self) -> list[str]:
@@ -84,6 +88,11 @@ class DockerHosts(Hosts):
         return self._workshop
 
     @property
+    def _watch(self) -> Vigil:
+        assert self._vigil is not None
+        return self._vigil
+
+    @property
     def _mesh(self) -> Subnet:
         return self._made.subnets["mesh"]
 
@@ -92,12 +101,22 @@ class DockerHosts(Hosts):
         assert not failpoints, "a container has no failpoints, and no plan that needs them gets here"
         await asyncio.to_thread(remove_leftovers)
         self._workshop = Workshop(await asyncio.to_thread(connect))
+        try:
+            await self._bring_up()
+        except BaseException:  # a cancellation, too: its threads go on
+            self._workshop.close()
+            raise
+        self._up = True
+
+    async def _bring_up(self) -> None:
+        assert self._workshop is not None
         await asyncio.to_thread(self._workshop.make_networks)
         self._filter = PacketFilter(self._workshop.client, self._mesh, self._workshop.labels)
+        self._vigil = Vigil(self._workshop.client, self._workshop.run)
+        await asyncio.to_thread(self._vigil.begin)
         if self._cluster.wiring == "relayed":
             self._relay = await self._start_relay()
             await asyncio.to_thread(self._make_proxies)
-        await asyncio.to_thread(self._listen)
         await self._all(lambda node: asyncio.to_thread(self._create, node))
         await self._all(lambda node: asyncio.to_thread(self._start, node))
         await self._all(self._ready)
@@ -128,32 +147,35 @@ class DockerHosts(Hosts):
             container = self._made.make_container(
                 "relay", RELAY_IMAGE, command, lambda subnet: subnet.relay, RELAY_MEMORY
             )
+            self._watch.over(container)
             container.start()
             return container
 
     def _make_proxies(self) -> None:
         nodes, mesh = range(self._cluster.nodes), self._mesh
-        self.relay().populate(
-            [
-                {
-                    "name": proxy_name(source, target),
-                    "listen": f"{mesh.relay}:{proxy_port(source, target)}",
-                    "upstream": f"{mesh.node(target)}:{MESH_PORT}",
-                }
-                for source in nodes
-                for target in nodes
-                if source != target
-            ]
-        )
+        proxies = [
+            {
+                "name": proxy_name(source, target),
+                "listen": f"{mesh.relay}:{proxy_port(source, target)}",
+                "upstream": f"{mesh.node(target)}:{MESH_PORT}",
+            }
+            for source in nodes
+            for target in nodes
+            if source != target
+        ]
+        try:
+            self.relay().populate(proxies)
+        except ToxiproxyError as error:
+            raise HostError(f"the relay takes no proxies: {error}") from None
 
     def _create(self, node: int) -> None:
         """A container with its volumes and its configuration, not yet started."""
         command = self._subject.command_for(Path(NODE_HOME) / CONFIG) if self._subject.image else None
         made = self._made
-        mounts = {made.name(f"data{node}"): NODE_DATA, made.name(f"home{node}"): NODE_HOME}
+        mounts = {made.name(f"data{node}"): NODE_VOLUME, made.name(f"home{node}"): NODE_HOME}
         with engine_errors(f"node {node}"):
             for volume in mounts:
-                made.client.volumes.create(volume, labels=made.labels)
+                made.make_volume(volume)
             image = LIAR_IMAGE if node in self._liars else self._image
             if node in self._liars:
                 command = None  # the image's own
@@ -161,6 +183,7 @@ class DockerHosts(Hosts):
                 f"node{node}", image, command, lambda subnet: subnet.node(node), NODE_MEMORY, mounts
             )
             self._containers[node] = container
+            container.put_archive(NODE_VOLUME, own_directory(DATA))
             container.put_archive(NODE_HOME, self._configuration(node))
 
     def _configuration(self, node: int) -> bytes:
@@ -189,9 +212,12 @@ class DockerHosts(Hosts):
 
     def _start(self, node: int) -> None:
         self._killed.discard(node)
-        self._died.pop(node, None)
+        self._watch.started(node)
+        container = self._containers[node]
         with engine_errors(f"node {node}"):
-            self._containers[node].start()
+            container.start()
+            container.reload()
+        self._lives[node] = life_of(container)
 
     async def _all(self, what: Callable[[int], Any]) -> None:
         results = await asyncio.gather(*map(what, range(self._cluster.nodes)), return_exceptions=True)
@@ -203,32 +229,20 @@ class DockerHosts(Hosts):
         until = time.monotonic() + READY_SECONDS
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2.0)) as session:
             while not await answers(session, *self.control(node)):
-                died = self._died.get(node)
+                died = self._watch.ended(node)
                 if died is not None or time.monotonic() > until:
                     said = await asyncio.to_thread(last_words, self._containers[node])
                     raise HostError(f"node {node} {died or 'does not answer'} while starting: {said}")
                 await asyncio.sleep(READY_EVERY_S)
 
-    def _listen(self) -> None:
-        """Hear of containers that end, from the engine itself: asking for each of them all the time would cost."""
-        filters = {"label": f"{RUN}={self._made.run}", "type": "container", "event": "die"}
-        with engine_errors("docker events"):
-            self._events = self._made.client.events(decode=True, filters=filters)
-        threading.Thread(target=self._hear, args=(self._events,), name="docker-events", daemon=True).start()
-
-    def _hear(self, events: Any) -> None:
-        with suppress(Exception):  # the stream is closed under it when the run ends
-            for event in events:
-                told = event["Actor"]["Attributes"]
-                part = told.get(PART, "")
-                if part.startswith("node"):
-                    self._died[int(part.removeprefix("node"))] = f"ended (exit {told.get('exitCode')})"
+    def broken(self) -> str | None:
+        """The relay, a packet filter's container, the engine's events; or the engine itself, at the end."""
+        return (self._vigil.broken() if self._vigil is not None else None) or self._unasked
 
     def ended(self, node: int) -> str | None:
         """Why it ended by itself."""
-        if node in self._killed or node not in self._died:
-            return None
-        return f"{self._died[node]}: {last_words(self._containers[node])}"
+        how = None if node in self._killed or self._vigil is None else self._vigil.ended(node)
+        return None if how is None else f"{how}: {last_words(self._containers[node])}"
 
     async def kill(self, node: int, *, wipe: bool) -> None:
         """SIGKILL; with `wipe` container and volume go, and are made anew by `restart`."""
@@ -244,7 +258,7 @@ class DockerHosts(Hosts):
             container.kill()
             container.wait(timeout=STOP_SECONDS)
             if wipe:
-                container.remove(force=True)
+                container.remove(force=True, v=True)  # with the volumes that its image asks for
                 self._made.client.volumes.get(self._made.name(f"data{node}")).remove(force=True)
                 self._wiped.add(node)
 
@@ -333,15 +347,19 @@ class DockerHosts(Hosts):
         bad: dict[int, str] = {}
         if self._workshop is None:
             return bad
+        self._workshop.close()
         try:
-            await self._gather(lambda node: self._end(node, bad))
+            if self._up:  # otherwise nothing has been asked of the nodes yet, and nobody is to wait for their end
+                await asyncio.to_thread(self._watch.end)
+                await self._gather(lambda node: self._end(node, bad))
             if artifacts is not None:
                 await self._gather(lambda node: self._keep(node, artifacts))
         finally:
-            if self._events is not None:
-                self._events.close()
             workshop, self._workshop = self._workshop, None
-            await asyncio.to_thread(workshop.remove_all)
+            if self._vigil is not None:
+                self._vigil.close()
+            for line in await asyncio.to_thread(workshop.remove_all):
+                print(f"left behind: {line}", file=sys.stderr)
         return bad
 
     async def _gather(self, what: Callable[[int], None]) -> None:
@@ -349,16 +367,30 @@ class DockerHosts(Hosts):
         await asyncio.gather(*(asyncio.to_thread(what, node) for node in self._containers), return_exceptions=True)
 
     def _end(self, node: int, bad: dict[int, str]) -> None:
-        container = self._containers[node]
+        if node in self._killed or self._watch.ended(node) is not None:
+            return  # dead by a fault, or told of already
+        try:
+            with engine_errors(f"node {node}"):
+                how = self._ask_to_end(node)
+        except HostError as error:
+            self._unasked = str(error)
+            return
+        if how is not None:
+            bad[node] = how
+
+    def _ask_to_end(self, node: int) -> str | None:
+        """What was wrong with its end, or with its life: events can be missed, what the engine keeps of it cannot."""
+        container, life = self._containers[node], self._lives[node]
         container.reload()
+        if container.status not in ("paused", "running"):
+            return f"had ended before (exit {container.attrs['State']['ExitCode']}): {last_words(container)}"
+        if life_of(container) != life:
+            return f"ended and was started anew, not by the harness: {life_of(container)} instead of {life}"
         if container.status == "paused":
             container.unpause()
-        elif container.status != "running":
-            return
         container.stop(timeout=STOP_SECONDS)
         code = container.wait(timeout=STOP_SECONDS)["StatusCode"]
-        if code != 0:
-            bad[node] = f"exit {code} after SIGTERM: {last_words(container)}"
+        return f"exit {code} after SIGTERM: {last_words(container)}" if code != 0 else None
 
     def _keep(self, node: int, artifacts: Path) -> None:
         """Log and data, but no keys and tokens."""
@@ -372,11 +404,15 @@ class DockerHosts(Hosts):
 
 
 def missing_here(plan: Plan, subject: Subject) -> list[str]:
-    """What this machine lacks for the plan, with how to get it."""
+    """What this machine lacks for the plan, with how to get it.  Raises BadInput for a subject's image that is not."""
     liars = (LIAR_IMAGE,) if byzantine_seats(plan) else ()
-    problem = problem_here((subject.image or NODE_IMAGE, RELAY_IMAGE, *liars))
+    ours = () if subject.image else (NODE_IMAGE,)
+    problem = problem_here((*ours, RELAY_IMAGE, *liars))
     if problem is not None:
         return [f"containers ({problem})"]
+    problem = problem_here((subject.image,)) if subject.image else None
+    if problem is not None:  # asked for by name, and not a thing that a machine may lack
+        raise BadInput(subject.name, "image", problem)
     if any("filter" in capabilities_needed(one) for one in plan.faults):
         problem = filter_problem_here()
     return [f"packet filter ({problem})"] if problem is not None else []

@@ -1,7 +1,12 @@
 """Processes that a run starts: marked, watched, and ended for certain.
 
-Every one carries who started it in its environment (OWNER: process id and start time of the harness), so that what is
-left after a harness that was killed can be told from everything else on the machine, and be ended by `leftovers`.
+Every one carries who started it in its environment (OWNER), so that what is left after a harness that was killed can be
+told from everything else on the machine, and be ended by `leftovers`.
+
+A process id means something only where it was given, so a mark says where that was: "pid:start time:boot:namespace",
+the boot's id (proc(5), /proc/sys/kernel/random/boot_id) and the number of the PID namespace (namespaces(7)).  One
+engine, or one /tmp, may serve a harness in a container beside one outside, or two machines: what is marked elsewhere
+may be in use, however dead its process id looks from here.
 """
 
 from __future__ import annotations
@@ -13,7 +18,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from harness.errors import HostError
 
@@ -23,13 +30,24 @@ PROCESS = "KNHK_HARNESS_PROCESS"
 KILL_WAIT_S = 5.0
 LOG_BYTES_TOLD = 2000
 
+Whereabouts = Literal["alive", "gone", "elsewhere"]
+"""Of an owner: running here; not running any more; or in another namespace, machine or boot, unseen from here."""
+
 _numbers = itertools.count()
 
 
 def owner_mark() -> str:
     """What OWNER says for processes that this process starts."""
-    pid = os.getpid()
-    return f"{pid}:{started_at(pid)}"
+    pid = int(Path("/proc/self").readlink().name)  # as /proc counts, which is where others will look
+    return f"{pid}:{started_at(pid)}:{here()}"
+
+
+@cache
+def here() -> str:
+    """Where the process ids of this process hold: "boot:namespace", both without punctuation."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    namespace = str(Path("/proc/self/ns/pid").readlink()).partition("[")[2].rstrip("]")
+    return f"{boot}:{namespace}"
 
 
 def started_at(pid: int) -> str | None:
@@ -44,10 +62,13 @@ def state_of(pid: int) -> str | None:
     return None if fields is None else fields[0]
 
 
-def is_owner_alive(mark: str) -> bool:
-    """Whether the harness that made this mark still runs."""
-    pid, _, started = mark.partition(":")
-    return pid.isdecimal() and started_at(int(pid)) == started
+def owner_of(mark: str) -> Whereabouts:
+    """Whether the harness that made this mark still runs; "elsewhere", too, for a mark that nobody here can read."""
+    pid, _, rest = mark.partition(":")
+    started, _, place = rest.partition(":")
+    if not pid.isdecimal() or place != here():
+        return "elsewhere"
+    return "alive" if started_at(int(pid)) == started else "gone"
 
 
 def stands_still(pid: int) -> bool:

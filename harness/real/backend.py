@@ -6,14 +6,17 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from faults.vocabulary import PlannedFault, Trigger
+from faults.toxiproxy import ToxiproxyError
+from faults.vocabulary import At, PlannedFault, Trigger
 from harness.backend import Allowance, Answer, Ask, Drift, FaultDone, NodeObserver
+from harness.errors import HostError, RunBroken
 from harness.plan import Plan
 from harness.real.control import Control, NoAnswer
 from harness.real.faults import ASK_SECONDS, RealFaults
@@ -23,6 +26,9 @@ from harness.subject import Subject
 
 EVENTS_EVERY_S = 0.2
 LAST_WORDS_SECONDS = 0.3
+TICKS_SECONDS = 5.0
+"""For all nodes at once: each takes a tenth of a second of a core to encode its own."""
+TICKS_INTERRUPTED_SECONDS = 1.0
 WATCH_EVERY_S = 0.1
 FAILPOINT_EVERY_S = 0.005
 ASKED_AT_ONCE_MAX = 10_000
@@ -61,12 +67,15 @@ class RealBackend:
         self._subject = subject
         self._artifacts = artifacts
         self._loop = asyncio.new_event_loop()
+        self._threads = ThreadPoolExecutor(thread_name_prefix="knhk")
+        self._loop.set_default_executor(self._threads)
         self._begun = time.monotonic_ns()
         self._ended = 0
         self._drifts: list[int] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._interrupted = False
         self._stopped = False
+        self._up = False
         self._control: Control | None = None
         self._observer: NodeObserver | None = None
         self._heard: dict[int, int] = {}  # node -> the last event that was fetched since it was started
@@ -114,7 +123,11 @@ class RealBackend:
             failpoints.setdefault(trigger.node, []).append(failpoint_of(trigger))
         await self._hosts.start(failpoints)
         if self._plan.cluster.wiring == "relayed":
-            await asyncio.to_thread(LinkFaults(self._hosts.relay()).make_ordinary, self._plan.cluster)
+            try:
+                await asyncio.to_thread(LinkFaults(self._hosts.relay()).make_ordinary, self._plan.cluster)
+            except ToxiproxyError as error:
+                raise HostError(f"the relay does not take the links' ordinary state: {error}") from None
+        self._up = True
         for node in range(self._plan.cluster.nodes):
             self._tell(node, "started", {})
         self._spawn(self._watch())
@@ -130,12 +143,15 @@ class RealBackend:
     def _punctual(self, due: int, call: Callable[[], None]) -> None:
         if self._stopped:
             return
-        if len(self._drifts) < DRIFTS_MAX:
-            self._drifts.append(max(0, self.now() - due))
+        self._note_late(due)
         try:
             call()
         except BaseException as error:
             self._fail(error)
+
+    def _note_late(self, due: int) -> None:
+        if len(self._drifts) < DRIFTS_MAX:
+            self._drifts.append(max(0, self.now() - due))
 
     def _fail(self, error: BaseException) -> None:
         """What a callback raises ends the run: nobody is above it to catch it."""
@@ -159,15 +175,20 @@ class RealBackend:
 
     def inject(self, planned: PlannedFault, done: FaultDone) -> None:
         """Put a fault in force."""
-        self._faults.inject(planned, self._guarded(done))
+        due = planned.start.at_ns if isinstance(planned.start, At) else self.now()
+        self._faults.inject(planned, self._guarded(due, done))
 
     def lift(self, planned: PlannedFault, done: FaultDone) -> None:
         """Undo a fault and tell how it was seen to bite."""
-        self._faults.lift(planned, self._guarded(done))
+        self._faults.lift(planned, self._guarded(self.now(), done))
 
-    def _guarded(self, done: FaultDone) -> FaultDone:
+    def _guarded(self, due: int, done: FaultDone) -> FaultDone:
+        """A fault is in force, or gone, when that is confirmed: what it is late by counts as drift like the rest."""
+
         def told(evidence: Any, problem: str | None) -> None:
             if not self._stopped:
+                if problem is None:
+                    self._note_late(due)
                 try:
                     done(evidence, problem)
                 except BaseException as error:
@@ -176,15 +197,18 @@ class RealBackend:
         return told
 
     def run(self) -> None:
-        """Serve until `stop`.  Raises what a callback raised, and KeyboardInterrupt for SIGINT and SIGTERM."""
+        """Serve until `stop`.
+
+        Raises what a callback raised, KeyboardInterrupt for SIGINT and SIGTERM, and RunBroken.
+        """
         self._loop.run_forever()
         self._check()
 
     def _check(self) -> None:
-        if self._problem is not None:
-            raise self._problem
         if self._interrupted:
             raise KeyboardInterrupt
+        if self._problem is not None:
+            raise self._problem
 
     def _serve_until(self, task: asyncio.Task[None]) -> None:
         task.add_done_callback(self._stop_loop)
@@ -193,11 +217,12 @@ class RealBackend:
             task.remove_done_callback(self._stop_loop)
             task.cancel()
             self._loop.run_until_complete(asyncio.wait([task]))
-            self._check()
+        self._check()  # the signal may have come in the very moment in which all was up
         task.result()
 
     def _stop_loop(self, _: asyncio.Task[None]) -> None:
-        self._loop.stop()
+        if not self._stopped:  # it was interrupted in the same moment, and is ending everything already
+            self._loop.stop()
 
     def _interrupt(self) -> None:
         """SIGINT or SIGTERM; a second one does not keep what was started from being ended."""
@@ -206,7 +231,10 @@ class RealBackend:
             self._loop.stop()
 
     def stop(self) -> None:
-        """End `run`; and once it has ended, end everything that was started."""
+        """End `run`; and once it has ended, end everything that was started.
+
+        Raises RunBroken where only that shows that nothing can be said of this run.
+        """
         if self._loop.is_running():
             self._loop.stop()
         elif not self._loop.is_closed():
@@ -216,21 +244,44 @@ class RealBackend:
                 self._loop.run_until_complete(self._stop())
             finally:
                 self._loop.close()
+            broken = self._hosts.broken() if self._up else None
+            if broken is not None and not self._interrupted and self._problem is None:
+                raise RunBroken(broken)
 
     async def _stop(self) -> None:
         try:
-            if self._artifacts is not None and "ticks" in self._subject.offers:
-                await self._collect_ticks(self._artifacts)
+            await self._let_go()
+        finally:
+            try:
+                for node, how in sorted((await self._hosts.stop(self._artifacts)).items()):
+                    self._tell(node, "bad-exit", {"error": how})
+            finally:
+                await self._loop.shutdown_default_executor()
+
+    async def _let_go(self) -> None:
+        """Ask the nodes for the last time, and begin nothing more."""
+        try:
+            if self._up:
+                self._look_for_crashes()
+                if self._artifacts is not None and "ticks" in self._subject.offers:
+                    await self._collect_ticks(self._artifacts)
             await self._faults.close()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
             if self._control is not None:
                 await self._control.close()
-        finally:
-            for node, how in sorted((await self._hosts.stop(self._artifacts)).items()):
-                self._tell(node, "bad-exit", {"error": how})
-            await self._loop.shutdown_default_executor()
+            await self._end_threads()
+
+    async def _end_threads(self) -> None:
+        """Wait for what was handed to threads.
+
+        A thread goes on when the task that waits for it is cancelled, and may make what must not be left behind.
+        """
+        former, self._threads = self._threads, ThreadPoolExecutor(thread_name_prefix="knhk-end")
+        self._loop.set_default_executor(self._threads)
+        await asyncio.to_thread(former.shutdown, wait=True, cancel_futures=True)
 
     def trace_hash(self) -> None:
         """Real runs do not repeat."""
@@ -309,18 +360,24 @@ class RealBackend:
             self._tell(node, "broke-contract", {"error": what})
 
     async def _watch(self) -> None:
-        """See nodes that end by themselves, and nodes that stand at a failpoint."""
+        """See nodes that end by themselves, nodes that stand at a failpoint, and the end of the harness's own."""
         while True:
             await asyncio.sleep(FAILPOINT_EVERY_S if self._triggers else WATCH_EVERY_S)
-            for node in range(self._plan.cluster.nodes):
-                reason = self._hosts.ended(node)
-                if reason is not None and node not in self._crashed:
-                    self._crashed.add(node)
-                    self._tell(node, "crashed", {"error": reason})
+            self._look_for_crashes()
+            broken = self._hosts.broken()
+            if broken is not None:
+                raise RunBroken(broken)
             for node in sorted({trigger.node for trigger, _ in self._triggers}):
                 reached = self._hosts.failpoint(node)
                 if reached is not None:
                     await self._reach(node, reached)
+
+    def _look_for_crashes(self) -> None:
+        for node in range(self._plan.cluster.nodes):
+            reason = self._hosts.ended(node) if node not in self._crashed else None
+            if reason is not None:
+                self._crashed.add(node)
+                self._tell(node, "crashed", {"error": reason})
 
     async def _reach(self, node: int, reached: str) -> None:
         """The node stands still where a trigger has it; it goes on when the faults are in force, if they let it."""
@@ -333,11 +390,17 @@ class RealBackend:
             await self._hosts.resume(node)
 
     async def _collect_ticks(self, artifacts: Path) -> None:
-        for node in range(self._plan.cluster.nodes):
-            with suppress(NoAnswer, OSError):
-                ticks = await self._get(node, "/ticks")
-                directory = node_directory(artifacts, node)
-                (directory / "ticks.json").write_bytes(msgspec.json.format(msgspec.json.encode(ticks), indent=1))
+        """Of all nodes that can answer, at once: an interrupted run has to be gone soon."""
+        nodes = range(self._plan.cluster.nodes)
+        able = [node for node in nodes if not self._faults.held(node) and node not in self._crashed]
+        await asyncio.gather(*(self._collect_ticks_of(node, artifacts) for node in able))
+
+    async def _collect_ticks_of(self, node: int, artifacts: Path) -> None:
+        with suppress(NoAnswer, OSError):
+            timeout_s = TICKS_INTERRUPTED_SECONDS if self._interrupted else TICKS_SECONDS
+            ticks = await self._get(node, "/ticks", timeout_s)
+            directory = node_directory(artifacts, node)
+            (directory / "ticks.json").write_bytes(msgspec.json.format(msgspec.json.encode(ticks), indent=1))
 
 
 def failpoint_of(trigger: Trigger) -> str:

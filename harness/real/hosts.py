@@ -43,6 +43,13 @@ class Hosts(Protocol):
         """Why the node's process ended without having been killed by `kill`; None while it has not."""
         ...
 
+    def broken(self) -> str | None:
+        """What of the harness's own (its relay, its view of the nodes) has failed, so that nothing can be said of them.
+
+        To be asked after `stop` once more, which looks at everything a last time.
+        """
+        return None
+
     async def kill(self, node: int, *, wipe: bool) -> None:
         """End the process at once and see it gone; with `wipe` its disk, too."""
 

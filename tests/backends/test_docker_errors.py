@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from harness.docker.engine import reason
+from harness.docker.engine import connect, reason, remedy
+from harness.errors import HostError
 from tests.backends.docker_here import needs_docker
 from tests.backends.test_docker_leftovers import of_owner
 
+FETCHING = "Error while fetching server API version:"
+"""How docker-py begins what it says when no daemon has answered."""
+DENIED = "('Connection aborted.', PermissionError(13, 'Permission denied'))"
 ROOT = Path(__file__).resolve().parent.parent.parent
 CAMPAIGN = 'name = "x"\nshows = "y"\n[cluster]\nnodes = 2\n[load]\nduration_s = 0.5\n[[workloads]]\ntype = "gset"\n'
 
@@ -19,10 +23,13 @@ CAMPAIGN = 'name = "x"\nshows = "y"\n[cluster]\nnodes = 2\n[load]\nduration_s = 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (DockerException("PermissionError(13, 'Permission denied') /run/docker.sock"), "group docker"),
-        (DockerException("('Connection aborted.', FileNotFoundError(2, 'No such file'))"), "start dockerd"),
-        (DockerException("ConnectionRefusedError(111, 'Connection refused')"), "start dockerd"),
+        (DockerException(f"{FETCHING} {DENIED}"), "group docker"),
+        (DockerException(f"{FETCHING} ('Connection aborted.', FileNotFoundError(2, 'No such file'))"), "start dockerd"),
+        (DockerException(f"{FETCHING} ('Connection aborted.', ConnectionRefusedError(111, 'x'))"), "start dockerd"),
+        (DockerException(f"{FETCHING} UnixHTTPConnectionPool: Read timed out. (read timeout=60)"), "in time"),
         (ImageNotFound("404", explanation="No such image: knhk-node:latest"), "compose/build-images"),
+        (ImageNotFound("404", explanation="No such image: theirs:latest"), "docker pull"),
+        (APIError("409", explanation="cannot start: dial tcp 10.0.0.1: connection refused"), "cannot start: dial"),
         (APIError("500", explanation="write /var/lib: no space left on device"), "the disk is full"),
         (APIError("409", explanation='The container name "/x" is already in use by container "ab"'), "harness clean"),
         (APIError("500", explanation="something\n  odd"), "something odd"),
@@ -30,6 +37,40 @@ CAMPAIGN = 'name = "x"\nshows = "y"\n[cluster]\nnodes = 2\n[load]\nduration_s = 
 )  # fmt: skip
 def test_it_is_one_line_with_the_way_out(error: DockerException, said: str) -> None:
     assert said in reason(error) and "\n" not in reason(error)
+
+
+@pytest.mark.parametrize("text", ["stat /x: no such file or directory", "connection refused", "permission denied"])
+def test_a_daemon_that_refuses_something_is_not_taken_for_one_that_is_silent(text: str) -> None:
+    assert reason(APIError("400", explanation=f"OCI runtime: {text}")) == f"OCI runtime: {text}"
+
+
+ADDRESSES = ["tcp://127.0.0.1:abc", "tcp://[::1", "foo://x", "unix:///nonexistent", "tcp://127.0.0.1:1"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_that_cannot_be_used_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
+    with pytest.raises(HostError) as told:
+        connect()
+    assert str(told.value).startswith("docker: ") and "\n" not in str(told.value)
+    assert address in remedy(str(told.value)) and "apt install" not in remedy(str(told.value))
+
+
+@pytest.mark.parametrize("command", ["clean", "doctor"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:abc", "unix:///nonexistent"])
+def test_no_command_takes_an_engine_that_was_named_and_is_not_there_for_all_well(command: str, address: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "DOCKER_HOST": address},
+        check=False,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "nothing was left behind" not in done.stdout
+    assert "DOCKER_HOST" in done.stdout + done.stderr
 
 
 def run(tmp_path: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
@@ -55,9 +96,10 @@ def test_without_a_daemon_it_is_a_skip_that_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("subject", "code", "said"),
     [
-        ('image = "knhk-no-such-image"\n', 2, "no image knhk-no-such-image"),
+        ('image = "knhk-no-such-image"\n', 64, "no image knhk-no-such-image: build it"),
+        ('image = "Bad Name!!"\n', 64, "Bad Name!!"),
         ('image = "knhk-node"\ncommand = ["sh", "-c", "echo dog ate it; exit 3", "{config}"]\n', 64, "dog ate it"),
-        ('image = "knhk-node"\ncommand = ["/no/such/program", "{config}"]\n', 64, "/no/such/program"),
+        ('image = "knhk-node"\ncommand = ["/no/such/program", "{config}"]\n', 64, "stat /no/such/program"),
         ("", 2, "names no image"),
     ],
 )  # fmt: skip
@@ -67,6 +109,7 @@ def test_a_subject_that_cannot_start_is_one_line(tmp_path: Path, subject: str, c
     done = run(tmp_path, "--subject", str(tmp_path / "s.toml"))
     told = done.stdout if code == 2 else done.stderr
     assert done.returncode == code and said in told and len(told.strip().splitlines()) == 1, (told, done)
+    assert "start dockerd" not in told and "build-images" not in told
 
 
 @needs_docker

@@ -82,6 +82,32 @@ def test_a_harness_that_is_asked_to_end_ends_everything(running: subprocess.Pope
     assert of_owner(running.pid) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("made", [0, 1, 3, 6, 12])
+def test_a_harness_that_is_interrupted_while_it_starts_leaves_nothing_and_is_soon_gone(
+    made: int, number: signal.Signals, tmp_path: Path
+) -> None:
+    """When `made` things of its run are there: none, a network, the relay, nodes, all; threads are making the next."""
+    harness = start(tmp_path, 60)
+    try:
+        until = time.monotonic() + 60
+        while len(of_owner(harness.pid)) < made:
+            assert harness.poll() is None and time.monotonic() < until
+        if not made:
+            time.sleep(0.3)  # in the midst of its imports
+        begun = time.monotonic()
+        harness.send_signal(number)
+        said, _ = harness.communicate(timeout=60)
+        assert "Traceback" not in said and "Unclosed" not in said and "interrupted" in said, said
+        assert harness.returncode == 130 or (harness.returncode == -number and not made)
+        assert time.monotonic() - begun < 8
+        assert of_owner(harness.pid) == []
+    finally:
+        harness.kill()
+        harness.wait()
+        remove_leftovers()
+
+
 def test_what_a_killed_harness_left_is_removed_and_nothing_else(running: subprocess.Popen) -> None:
     client = connect()
     bystander = client.containers.run(NODE_IMAGE, entrypoint=["sleep"], command=["60"], detach=True)
