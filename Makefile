@@ -10,7 +10,7 @@ VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign simulated handful local images containers toxiproxy test check lint types layers format clean environment
+.PHONY: help setup campaign simulated handful local quorum images containers toxiproxy test check lint types layers format clean environment
 
 help: ## this list
 	@echo "make [target] [PYTHON=python3.12] [ARGS='options for pytest']"
@@ -18,6 +18,11 @@ help: ## this list
 
 # A handful on real processes, over both transports: what only real sockets, disks and clocks can show.
 LOCAL_HANDFUL := baseline or halves or one-way or kills or pauses
+
+# Ten with a roster: partitions, votes, certificates and liars. A liar is a process like any other.
+QUORUM_SET := minority-readonly or asymmetric or flapping-at-the-bound or equivocators or forgers or colluders \
+	or double-voters or beyond-f or restarted-voters or six-nodes
+LIARS_IN_CONTAINERS := quiet-equivocators or forgers or double-voters or beyond-f
 
 campaign: simulated handful ## run every fault campaign simulated, and a handful on real processes
 
@@ -30,14 +35,17 @@ handful: $(INSTALLED) toxiproxy
 local: $(INSTALLED) toxiproxy ## run every campaign that local processes can do, over QUIC and over TCP
 	$(VENV_PYTHON) -m pytest harness/ --knhk-backend local $(ARGS)
 
+quorum: $(INSTALLED) toxiproxy ## run ten campaigns of quorums and liars on local processes (ARGS="-k ..." for others)
+	$(VENV_PYTHON) -m pytest harness/ --knhk-backend local -k "($(QUORUM_SET)) and quic" $(ARGS)
+
 # What only containers can show: their network taken away, the packet filter, volumes.
 CONTAINER_SET := halves or one-way or kills or pauses or disconnect or packet-filter
 
 images: $(INSTALLED) toxiproxy ## build the container images, without any image registry (root, Docker)
 	@PYTHON=$(VENV_PYTHON) compose/build-images
 
-containers: $(INSTALLED) ## run a set of the campaigns in containers, over QUIC and over TCP
-	$(VENV_PYTHON) -m pytest harness/ --knhk-backend docker -k "$(CONTAINER_SET)" $(ARGS)
+containers: $(INSTALLED) ## run a set of the campaigns in containers, four with liars, over QUIC and over TCP
+	$(VENV_PYTHON) -m pytest harness/ --knhk-backend docker -k "$(CONTAINER_SET) or $(LIARS_IN_CONTAINERS)" $(ARGS)
 
 # Without Go there is no Toxiproxy server to build: campaigns over TCP are skipped then, and say so.
 toxiproxy: $(INSTALLED)
