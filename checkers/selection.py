@@ -5,18 +5,32 @@ Decides, from the `selected` events of the correct nodes:
 `selected-twice`    a round picked a peer twice
 `too-few`           a round picked fewer than min(k, available) peers
 `selected-itself`, `selected-stranger`   a round picked the node itself, or somebody who is no member
-`not-uniform`       under the strategy "random" and while no fault was in force, a node's picks of its peers are so
-                    uneven that chance explains it less than once in 10^6 (Pearson's chi-square, 1900)
+`not-uniform`       under the strategy "random", while no fault was in force and all peers were available, a node's
+                    picks are so uneven that chance explains it less than once in 10^6 (Pearson's chi-square, 1900)
 `byzantine-share`   of all picks of a correct node, liars have more than their bound
 
-The bound is that of the mesh's design, computed here once more from the header: of k places, near ones can go to
-liars in a share of at most f / (2f + 1), since the near set has at least 2f + 1 members and is filled uniformly, and
-the others in the share that liars have among those left; to it come DEVIATIONS standard deviations of as many
-independent picks.  What it is to resist, eclipse by flooding and by claims of nearness, is from Basalt (arXiv
-2102.04063).  The option `share_max` puts a share in its place.
+**The bound** is that of the mesh's design, computed here once more from the header.  Of k places among N peers, m are
+near: m draws without replacement from a near set of s peers, g of them liars, which is m g / s liars on average.  The
+others are drawn from the N - m that are left, L liars in all: (k - m) (L - m g / s) / (N - m).  The sum is greatest
+for as many liars in as small a near set as there can be, g = min(L, s) and s = 2f + 1; under "region", s is the number
+of peers in the node's region.  Where only some peers were available, N is their number, and those that were missing
+are taken to be correct ones of the near set: no mesh can do better.  To the bound come DEVIATIONS standard deviations
+of as many independent picks, which vary more than draws without replacement.  The option `share_max` puts a share in
+the place of all that.  What this is to resist, eclipse by flooding and by claims of nearness, is from Basalt (arXiv
+2102.04063).
 
-Complexity: O(1) a pick.  Cannot see: what a node picked and did not tell of; unevenness in time; for strategies other
-than "random", whether picks are uniform where they should be.
+**Evenness.**  Picks of one round are distinct, so counts vary less than Pearson assumes, by (N - k) / (N - 1); the
+statistic is divided by that, and is then chi-square with N - 1 degrees (chi_square_tail).  Judged from EXPECTED_MIN
+expected picks a peer on.
+
+How many were available is told at the end of some rounds, so of the earlier ones the lesser of two tellings counts,
+and a node's first telling, of its start, says nothing of evenness.
+
+Figures: the worst share of any correct node, the bound of that node's own rounds, without what chance adds, and the
+least chance of any node's picks.
+
+Complexity: O(1) a pick.  Cannot see: what a node picked and did not tell of; peers that were missing only between two
+tellings; unevenness in time; for strategies other than "random", whether picks are uniform where they should be.
 """
 
 from __future__ import annotations
@@ -33,6 +47,28 @@ PREFIX = 16
 CHANCE_MIN = 1e-6
 EXPECTED_MIN = 20
 DEVIATIONS = 5.0
+ROUNDING = 1e-9
+
+
+class _Told:
+    """What one node has told: rounds, picks, and what liars may have had of them."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.available: int | None = None  # at the last telling
+        self.picks = 0
+        self.liars = 0
+        self.allowed = 0.0  # picks of liars that the bound allows, on average
+        self.variance = 0.0
+        self.calm: Counter[str] = Counter()  # picks while all peers were there and no fault was in force
+
+    @property
+    def share(self) -> float:
+        return self.liars / self.picks if self.picks else 0.0
+
+    @property
+    def bound(self) -> float:
+        return self.allowed / self.picks if self.picks else 0.0
 
 
 class Selection:
@@ -40,16 +76,18 @@ class Selection:
 
     def __init__(self, header: Header, *, rounds_min: int = 20, share_max: float | None = None) -> None:
         self._header = header
-        self._names = {entry.agent[:PREFIX]: entry for entry in header.nodes}
-        self._correct = [entry.index for entry in header.nodes if not entry.byzantine]
+        self._entries = {entry.index: entry for entry in header.nodes}
+        self._names = {entry.agent[:PREFIX] for entry in header.nodes}
+        self._liars = {entry.agent[:PREFIX] for entry in header.nodes if entry.byzantine}
+        self._told = {entry.index: _Told() for entry in header.nodes if not entry.byzantine}
+        self._peers = len(header.nodes) - 1
         self._strategy = str(header.plan.get("cluster", {}).get("strategy", "random"))
         self._rounds_min = rounds_min
         self._share_max = share_max
         self._in_force: set[str] = set()
-        self._disturbed: set[int] = set()  # nodes whose next telling is of rounds that a fault was part of
-        self._rounds: Counter[int] = Counter()
-        self._picks: dict[int, Counter[str]] = {}
-        self._calm: dict[int, Counter[str]] = {}
+        self._disturbed = set(
+            self._told
+        )  # nodes whose next telling is of rounds that a fault, or the start, was part of
         self._k = 0
         self._anomalies: list[Anomaly] = []
 
@@ -58,38 +96,44 @@ class Selection:
         if type(event) is FaultEvent:
             if event.stage == "injected":
                 self._in_force.add(event.fault)
-                self._disturbed.update(self._correct)
+                self._disturbed.update(self._told)
             elif event.stage in ("lifted", "skipped"):
                 self._in_force.discard(event.fault)
-        if type(event) is NodeEvent and event.name == "selected" and event.node in self._correct:
+        if type(event) is NodeEvent and event.name == "selected" and event.node in self._told:
             return self._on_selected(index, event)
         return None
 
     def _on_selected(self, index: int, event: NodeEvent) -> Anomaly | None:
-        found = None
-        picks = self._picks.setdefault(event.node, Counter())
-        k, available = int(event.data["k"]), int(event.data["available"])
+        told = self._told[event.node]
+        k, available, rounds = int(event.data["k"]), int(event.data["available"]), event.data["rounds"]
+        least = available if told.available is None else min(told.available, available)
+        told.available = available
         self._k = max(self._k, k)
-        for picked in event.data["rounds"]:
-            self._rounds[event.node] += 1
-            picks.update(picked)
+        bound = self._bound(event.node, k, least)
+        found = None
+        for number, picked in enumerate(rounds, 1):
+            told.rounds += 1
+            told.picks += len(picked)
+            told.liars += sum(one in self._liars for one in picked)
+            told.allowed += bound * len(picked)
+            told.variance += bound * (1 - bound) * len(picked)
             # How many were available is told of the last round; in an earlier one fewer may have been.
-            few = len(picked) < min(k, available) and picked is event.data["rounds"][-1]
-            found = found or self._judge_round(index, event.node, picked, few=few, wanted=min(k, available))
+            wanted = min(k, available) if number == len(rounds) else 0
+            found = found or self._judge_round(index, event.node, picked, wanted=wanted)
         if event.node not in self._disturbed:
-            self._calm.setdefault(event.node, Counter()).update(one for round in event.data["rounds"] for one in round)
+            if least == self._peers:
+                told.calm.update(one for picked in rounds for one in picked)
         elif not self._in_force:
             self._disturbed.discard(event.node)
         return found
 
-    def _judge_round(self, index: int, node: int, picked: list[str], *, few: bool, wanted: int) -> Anomaly | None:
-        agent = self._header.nodes[node].agent[:PREFIX]
+    def _judge_round(self, index: int, node: int, picked: list[str], *, wanted: int) -> Anomaly | None:
         said = None
         if len(set(picked)) < len(picked):
             said = ("selected-twice", f"node {node} picked a peer twice in one round")
-        elif few:
+        elif len(picked) < wanted:
             said = ("too-few", f"node {node} picked {len(picked)} peers, {wanted} were wanted and there")
-        elif agent in picked:
+        elif self._entries[node].agent[:PREFIX] in picked:
             said = ("selected-itself", f"node {node} picked itself")
         elif any(one not in self._names for one in picked):
             said = ("selected-stranger", f"node {node} picked somebody who is no member")
@@ -101,53 +145,57 @@ class Selection:
 
     def final(self) -> CheckResult:
         """Shares and evenness; unknown where too little was told."""
-        few = [node for node in self._correct if self._rounds[node] < self._rounds_min]
+        few = [node for node, told in self._told.items() if told.rounds < self._rounds_min]
         unknown = [f"of nodes {few}, fewer than {self._rounds_min} rounds were told"] if few else []
-        chances = [self._judge_evenness(node, calm) for node, calm in sorted(self._calm.items())]
-        shares = [self._judge_share(node, picks) for node, picks in sorted(self._picks.items())]
+        chances = [self._judge_evenness(node, told.calm) for node, told in self._told.items()]
+        for node, told in self._told.items():
+            self._judge_share(node, told)
+        worst = max(self._told.values(), key=lambda told: told.share, default=_Told())
         figures: dict[str, Any] = {
             "strategy": self._strategy,
-            "selections": sum(sum(picks.values()) for picks in self._picks.values()),
-            "worst_share": round(max(shares, default=0.0), 4),
-            "bound": round(self._bound(), 4),
+            "selections": sum(told.picks for told in self._told.values()),
+            "worst_share": round(worst.share, 4),
+            "bound": round(worst.bound, 4),
             "least_chance": min((one for one in chances if one is not None), default=None),
         }
         return result(NAME, self._anomalies, unknown=unknown, figures=figures)
 
-    def _judge_share(self, node: int, picks: Counter[str]) -> float:
-        total = sum(picks.values())
-        theirs = sum(count for name, count in picks.items() if name in self._names and self._names[name].byzantine)
-        share = theirs / total if total else 0.0
+    def _judge_share(self, node: int, told: _Told) -> None:
         if self._share_max is not None:
-            limit = self._share_max
+            limit = self._share_max * told.picks
         else:
-            bound = self._bound()
-            limit = bound + DEVIATIONS * math.sqrt(bound * (1 - bound) / total) if total else 1.0
-        if share > limit:
-            said = f"of {total} picks of node {node}, liars have {share:.3f}, the bound is {limit:.3f}"
-            self._anomalies.append(Anomaly("byzantine-share", said, [], {"node": node, "share": share}))
-        return share
+            limit = told.allowed + DEVIATIONS * math.sqrt(told.variance)
+        if told.liars > limit + ROUNDING * told.picks:
+            share = limit / told.picks
+            said = f"of {told.picks} picks of node {node}, liars have {told.share:.3f}, the bound is {share:.3f}"
+            self._anomalies.append(Anomaly("byzantine-share", said, [], {"node": node, "share": told.share}))
 
-    def _bound(self) -> float:
-        """The expected share of liars in k picks, at most; the module's docstring has the argument."""
-        others = len(self._header.nodes) - 1
-        liars = len(self._header.nodes) - len(self._correct)
-        k = min(self._k, others)
-        if not k or not liars:
+    def _bound(self, node: int, k: int, available: int) -> float:
+        """The expected share of liars in k picks among `available`, at most; the docstring has the argument."""
+        k, liars = min(k, available), min(len(self._liars), available)
+        if k < 1:
             return 0.0
-        near = near_places(self._strategy, k)
-        faulty = max(liars, self._header.faulty)
-        in_near = near * min(1.0, faulty / min(2 * faulty + 1, others))
-        return min(1.0, (in_near + (k - near) * min(1.0, liars / max(1, others - near))) / k)
+        if self._strategy == "region":
+            region = self._entries[node].region
+            whole = sum(entry.region == region for entry in self._header.nodes) - 1
+        else:
+            whole = min(max(2 * self._header.faulty + 1, liars), self._peers)
+        # Correct ones are missing before liars are: as few are left as there are liars, if it comes to that.
+        size = min(whole, max(whole - (self._peers - available), liars))
+        near = min(near_places(self._strategy, k), size)
+        in_near = near * min(liars, size) / size if near else 0.0
+        others = (k - near) * (liars - in_near) / (available - near) if k > near else 0.0
+        return (in_near + others) / k
 
     def _judge_evenness(self, node: int, calm: Counter[str]) -> float | None:
-        peers = [entry.agent[:PREFIX] for entry in self._header.nodes if entry.index != node]
-        total = sum(calm[peer] for peer in peers)
-        expected = total / len(peers) if peers else 0.0
-        if self._strategy != "random" or len(peers) < 2 or expected < EXPECTED_MIN or self._k >= len(peers):
+        own = self._entries[node].agent[:PREFIX]
+        counts = [calm[entry.agent[:PREFIX]] for entry in self._header.nodes if entry.agent[:PREFIX] != own]
+        peers = len(counts)
+        expected = sum(counts) / peers if peers else 0.0
+        if self._strategy != "random" or expected < EXPECTED_MIN or self._k >= peers:
             return None
-        statistic = sum((calm[peer] - expected) ** 2 / expected for peer in peers)
-        chance = chi_square_tail(statistic, len(peers) - 1)
+        statistic = sum((count - expected) ** 2 / expected for count in counts) * (peers - 1) / (peers - self._k)
+        chance = chi_square_tail(statistic, peers - 1)
         if chance < CHANCE_MIN:
             said = f"node {node} picks its peers so unevenly that chance explains it with probability {chance:.1e}"
             self._anomalies.append(Anomaly("not-uniform", said, [], {"node": node, "chance": chance}))

@@ -23,9 +23,9 @@ the N - m peers that are left, among whom are f - m g / s liars on average.  Tog
     m g / s  +  (k - m) (f - m g / s) / (N - m)
 
 which grows with g and falls with s, since k - m is at most N - m.  So it is greatest for g = f and s = 2f + 1 (N, if
-that is less), and that, over k, is `share_bound`.  It is f / N with no near places and below a half with k - 1 of
-them, unless k takes in all of the near set.  For "region", s is the number of peers in the region, which nobody but
-the configuration decides, and g the lesser of f and s: the bound is 1 where a region holds liars alone.
+that is less), and that, over k, is `share_bound`: f / N without near places, and never above f / (2f + 1), below a
+half.  For "region", s is the number of peers in the region, which the configuration decides and no liar, and g the
+lesser of f and s: a region may hold liars alone, and then all but the last place is theirs.
 """
 
 from __future__ import annotations

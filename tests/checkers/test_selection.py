@@ -17,9 +17,13 @@ def agent(number: int) -> str:
     return f"{number:02x}" * 32
 
 
-def header(strategy: str = "random", liars=(), faults=(), **options) -> Header:
+def header(strategy: str = "random", liars=(), faults=(), near=(), **options) -> Header:
+    """Nodes of `near` are in a region of their own."""
     made = plain_header(nodes=NODES, s="gset")
-    nodes = [NodeEntry(index=number, agent=agent(number), byzantine=number in liars) for number in range(NODES)]
+    nodes = [
+        NodeEntry(index=number, agent=agent(number), region="ap" if number in near else "eu", byzantine=number in liars)
+        for number in range(NODES)
+    ]
     return Header(
         campaign="by hand",
         seed=0,
@@ -41,10 +45,15 @@ def told(node: int, rounds, t: int = 0, available: int = NODES - 1, k: int = K) 
     return NodeEvent(node=node, name="selected", monotonic=t, wall=t, t=t, data=data)
 
 
-def uniform(node: int, count: int = 400, seed: int = 1):
+def tellings(node: int, rounds, **changed):
+    """As the mesh does it, every ten rounds."""
+    return [told(node, rounds[start : start + 10], **changed) for start in range(0, len(rounds), 10)]
+
+
+def uniform(node: int, count: int = 400, seed: int = 1, among=range(NODES)):
     random = Random(f"{seed}/{node}")
-    others = [peer for peer in range(NODES) if peer != node]
-    return [random.sample(others, K) for _ in range(count)]
+    others = [peer for peer in among if peer != node]
+    return [random.sample(others, min(K, len(others))) for _ in range(count)]
 
 
 def judge(made: Header, events):
@@ -53,12 +62,20 @@ def judge(made: Header, events):
 
 
 def everybody(**changed):
-    return [told(node, changed.get(f"n{node}", uniform(node))) for node in range(NODES)]
+    return [event for node in range(NODES) for event in tellings(node, changed.get(f"n{node}", uniform(node)))]
 
 
 def test_uniform_rounds_are_valid():
     validity, names, found = judge(header(), everybody())
     assert (validity, names) == ("valid", set()) and found.figures["least_chance"] > 1e-6
+    assert found.figures["selections"] == NODES * 400 * K
+
+
+def test_the_chance_of_uniform_rounds_is_what_it_says():
+    """Of the least of seven chances, the median is 1 - 0.5 ** (1 / 7), about 0.094: neither too strict nor too lax."""
+    rounds = [{f"n{node}": uniform(node, seed=seed) for node in range(NODES)} for seed in range(40)]
+    least = sorted(judge(header(), everybody(**one))[2].figures["least_chance"] for one in rounds)
+    assert 0.04 < least[20] < 0.2
 
 
 @pytest.mark.parametrize(
@@ -81,9 +98,8 @@ def test_and_one_that_is_right_is_not(rounds):
 
 
 def test_fewer_are_enough_where_fewer_are_there():
-    events = everybody()
-    events.append(told(0, [[1, 2]], available=2))
-    assert judge(header(), events)[0] == "valid"
+    assert judge(header(), [*everybody(), told(0, [[1, 2]], available=2)])[0] == "valid"
+    assert judge(header(), [*everybody(), told(0, [[1, 2]], available=3)])[1] == {"too-few"}
 
 
 def skewed(node: int):
@@ -106,6 +122,24 @@ def test_what_was_picked_under_a_fault_says_nothing_of_evenness():
     assert judge(header(faults=["cut-0"]), events)[0] == "valid"
 
 
+def test_nor_does_what_was_picked_while_a_peer_could_not_be():
+    """A peer that is proven faulty is never picked again, long after the faults were lifted."""
+    without = uniform(0, among=range(NODES - 1))
+    shunned = [event for event in everybody() if event.node] + tellings(0, without, available=NODES - 2)
+    assert judge(header(), shunned)[0] == "valid"
+    assert judge(header(), everybody(n0=without))[1] == {"not-uniform"}
+
+
+@pytest.mark.parametrize(("available", "expected"), [(NODES - 2, set()), (NODES - 1, {"not-uniform"})])
+def test_the_lesser_of_two_tellings_counts(available, expected):
+    """Ten rounds that began without a peer say nothing of evenness, though it was there at their end."""
+    without = uniform(0, among=range(NODES - 1))
+    events = [event for event in everybody() if event.node]
+    for ten in tellings(0, without):
+        events += [told(0, [[1, 2, 3]], available=available), ten]
+    assert judge(header(), events)[1] == expected
+
+
 def towards(liars, share: float, node: int, seed: int = 3):
     """Rounds in which so many of the picks are liars."""
     random = Random(f"{seed}/{node}")
@@ -118,24 +152,64 @@ def towards(liars, share: float, node: int, seed: int = 3):
     return found
 
 
-@pytest.mark.parametrize(("strategy", "share", "expected"), [("hybrid", 0.35, "valid"), ("hybrid", 0.8, "invalid")])
+@pytest.mark.parametrize(
+    ("strategy", "share", "expected"),
+    [
+        ("random", 0.3, "valid"),
+        ("random", 0.5, "invalid"),
+        ("nearest", 0.35, "valid"),
+        ("nearest", 0.55, "invalid"),
+        ("hybrid", 0.35, "valid"),
+        ("hybrid", 0.55, "invalid"),
+    ],
+)
 def test_liars_have_no_more_than_their_bound(strategy, share, expected):
     liars = (5, 6)
-    events = [told(node, towards(liars, share, node)) for node in range(5)]
-    validity, names, found = judge(header(strategy=strategy, liars=liars), events)
+    events = [event for node in range(5) for event in tellings(node, towards(liars, share, node))]
+    fault = FaultEvent(fault="seat-0", stage="injected", t=0)
+    validity, names, found = judge(header(strategy=strategy, liars=liars, faults=["seat-0"]), [fault, *events])
     assert validity == expected and names == ({"byzantine-share"} if expected == "invalid" else set())
-    assert found.figures["bound"] == pytest.approx((2 * 2 / 5 + 1 * 2 / 4) / 3, abs=1e-4)
+    # Of six peers two lie.  Two of three places are near, of five at least: 4/5 of a liar; the third is one of four.
+    bound = 2 / 6 if strategy == "random" else (2 * 2 / 5 + 1 * (2 - 4 / 5) / 4) / 3
+    assert found.figures["bound"] == pytest.approx(bound, abs=1e-4)
+    assert found.figures["worst_share"] == pytest.approx(share, abs=0.07)
+
+
+@pytest.mark.parametrize(("near", "expected"), [((0, 5, 6), "valid"), ((0, 1, 2, 3, 5, 6), "invalid")])
+def test_in_a_region_the_bound_is_by_the_number_of_its_peers(near, expected):
+    """A node that shares its region with two liars alone may pick both each time; with three more it may not."""
+    liars = (5, 6)
+    events = [*tellings(0, [[5, 6, 1 + number % 4] for number in range(400)])]
+    events += [event for node in range(1, 5) for event in tellings(node, uniform(node))]
+    assert judge(header(strategy="region", liars=liars, near=near), events)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("strategy", "available", "expected"),
+    [
+        ("random", 2, set()),
+        ("hybrid", 2, set()),
+        ("random", 6, {"too-few", "byzantine-share", "not-uniform"}),
+        ("hybrid", 6, {"too-few", "byzantine-share"}),
+    ],
+)
+def test_a_node_that_is_cut_off_with_liars_has_nobody_else_to_pick(strategy, available, expected):
+    liars = (5, 6)
+    events = [event for node in range(1, 5) for event in tellings(node, uniform(node))]
+    events += tellings(0, [[5, 6]] * 400, available=available)
+    assert judge(header(strategy=strategy, liars=liars), events)[1] == expected
 
 
 def test_a_stated_share_takes_the_place_of_the_bound():
     liars = (5, 6)
-    events = [told(node, towards(liars, 0.35, node)) for node in range(5)]
-    assert judge(header(strategy="hybrid", liars=liars, share_max=0.1), events)[0] == "invalid"
+    events = [event for node in range(5) for event in tellings(node, towards(liars, 0.35, node))]
+    assert judge(header(strategy="hybrid", liars=liars, share_max=0.1), events)[1] == {"byzantine-share"}
+    assert judge(header(strategy="hybrid", liars=liars, share_max=0.5), events)[0] == "valid"
 
 
 def test_what_liars_tell_of_their_own_picks_is_nobodys_business():
     liars = (6,)
-    events = [*(told(node, uniform(node)) for node in range(6)), told(6, [[0, 0, 0]])]
+    events = [*(event for event in everybody() if event.node not in liars), told(6, [[0, 0, 6]])]
     assert judge(header(liars=liars), events)[0] == "valid"
 
 
