@@ -1,8 +1,9 @@
 """Exposure: did the run put the mesh to the test at all?
 
-Decides whether every required fault was put in force, was seen to bite and was lifted, and whether enough operations
-were answered under load.  It never says invalid: a run that shows little is unknown, whatever the other checkers say
-of it.  That a verdict is no better than its evidence is rule 4 of the design.
+Decides whether every required fault was put in force, was seen to bite on every node that it was meant for (`bit` of
+`of` in its evidence; links may be idle, so of those one is enough) and was lifted, and whether enough operations were
+answered under load.  It never says invalid: a run that shows little is unknown, whatever the other checkers say of it.
+That a verdict is no better than its evidence is rule 4 of the design.
 
 Complexity: O(1) an event.  Cannot see: whether a fault hit what mattered; only that something felt it.
 """
@@ -28,6 +29,7 @@ class Exposure:
         self._stages: dict[str, set[str]] = {}
         self._bites: Counter[str] = Counter()
         self._skipped: dict[str, str] = {}
+        self._short: dict[str, str] = {}  # on fewer nodes than were meant
         self._loading = False
         self._answered: Counter[str] = Counter()
 
@@ -36,6 +38,9 @@ class Exposure:
         if type(event) is FaultEvent:
             self._stages.setdefault(event.fault, set()).add(event.stage)
             self._bites[event.fault] += int(event.evidence.get("bites", 0))
+            bit, meant = event.evidence.get("bit"), event.evidence.get("of")
+            if isinstance(bit, int) and isinstance(meant, int) and bit < meant:
+                self._short[event.fault] = f"seen to bite on {bit} of {meant} nodes"
             if event.stage == "skipped":
                 self._skipped[event.fault] = event.note
         elif type(event) is Phase:
@@ -77,4 +82,4 @@ class Exposure:
             return "never confirmed lifted"
         if self._bites[fault] <= 0:
             return "not seen to bite"
-        return None
+        return self._short.get(fault)

@@ -76,8 +76,8 @@ class Wipes:
         return any(injected <= end and told >= begin for injected, told in self._wipes.get(node, ()))
 
     def after(self, node: int, t: int) -> bool:
-        """Whether `node` lost its disk at `t` or later."""
-        return any(injected >= t for injected, _ in self._wipes.get(node, ()))
+        """Whether `node` may have lost its disk at `t` or later: it was wiped at some time until that was told."""
+        return any(told >= t for _, told in self._wipes.get(node, ()))
 
     def ever(self, node: int) -> bool:
         """Whether `node` lost its disk at any time."""

@@ -65,11 +65,11 @@ def _docker_capabilities(plan: Plan, subject: Subject) -> tuple[str, ...]:
 
 
 def _docker_cannot(plan: Plan, subject: Subject) -> list[str]:
-    from harness.docker.hosts import missing_here
+    from harness.docker.hosts import missing_here, overlaps
     from harness.real.capabilities import subject_lacks
 
     no_image = [] if subject.image or subject is REFERENCE else [f"containers ({subject.name} names no image)"]
-    return [*subject_lacks(plan, subject), *missing_here(plan, subject), *no_image]
+    return [*subject_lacks(plan, subject), *missing_here(plan, subject), *no_image, *overlaps(plan)]
 
 
 BACKENDS = {

@@ -29,17 +29,25 @@ class PacketFilter:
         """Drop what comes from `peers`, and see that each rule is there."""
         rules = [f"{IPTABLES} -I INPUT -s {self._mesh.node(peer)} {_mark(fault)} -j DROP" for peer in peers]
         self._run(container, " && ".join(rules))
-        if len(self._listed(container, fault)) != len(peers):
+        there = [line for line in self._listed(container, fault) if line.split()[2] == "DROP"]
+        if len(there) != len(peers):
             raise HostError(f"{container.name}: not all packet filter rules of {fault} are there")
 
     def dropped(self, container: Any, fault: str) -> int:
-        """How many packets the fault's rules have dropped so far."""
-        return sum(int(line.split()[0]) for line in self._listed(container, fault))
+        """How many packets the fault's rules have dropped so far; a rule that does anything else drops none."""
+        rules = [line.split() for line in self._listed(container, fault)]
+        return sum(int(columns[0]) for columns in rules if columns[2] == "DROP")
 
     def allow(self, container: Any, peers: list[int], fault: str) -> None:
         """Take the fault's rules off again, and see that none is left."""
-        rules = [f"{IPTABLES} -D INPUT -s {self._mesh.node(peer)} {_mark(fault)} -j DROP" for peer in peers]
-        self._run(container, " && ".join(rules))
+        there = self._listed(container, fault)
+        rules = [
+            f"{IPTABLES} -D INPUT -s {self._mesh.node(peer)} {_mark(fault)} -j DROP"
+            for peer in peers
+            if any(self._mesh.node(peer) in line.split() for line in there)
+        ]
+        if rules:
+            self._run(container, " && ".join(rules))
         if self._listed(container, fault):
             raise HostError(f"{container.name}: packet filter rules of {fault} are still there")
 
@@ -58,11 +66,13 @@ class PacketFilter:
 
     def _companion(self, container: Any) -> Any:
         """The container beside a node that may touch its packet filter; it is there from the first cut on."""
+        container.reload()  # what is known of it may be from a former life, or from before its first
         started = str(container.attrs["State"]["StartedAt"])
         known = self._companions.get(container.id)
         if known is not None and known[0] == started:
             return known[1]
         if known is not None:
+            del self._companions[container.id]
             known[1].remove(force=True)  # the namespace that it joined went with the node's former life
         made = self._client.containers.run(
             RELAY_IMAGE,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from docker.errors import DockerException
 from nacl.signing import SigningKey
 
 from faults.toxiproxy import ToxiproxyError, ToxiproxyServer
-from faults.vocabulary import capabilities_needed
+from faults.vocabulary import At, Cut, Disconnect, Kill, PlannedFault, capabilities_needed
 from harness.docker.addresses import CONTROL_PORT, MESH_PORT, RELAY_API_PORT, Subnet, proxy_port
 from harness.docker.engine import LIAR_IMAGE, NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here
 from harness.docker.filter import PacketFilter, try_filter
@@ -28,7 +29,7 @@ from harness.docker.leftovers import remove_leftovers
 from harness.docker.vigil import Life, Vigil, life_of
 from harness.docker.workshop import Workshop, archive_of, last_words, own_directory
 from harness.errors import BadInput, HostError
-from harness.plan import Plan, byzantine_seats
+from harness.plan import Plan, byzantine_seats, fault_nodes
 from harness.real.configuration import CONFIG, DATA, make_node_files, write_configuration
 from harness.real.hosts import Hosts, node_directory, proxy_name
 from harness.real.readiness import READY_EVERY_S, READY_SECONDS, answers
@@ -39,6 +40,8 @@ NODE_MEMORY = "256m"
 RELAY_MEMORY = "512m"
 LOG_BYTES_MAX = 20_000_000
 CAPABILITIES = ("disconnect", "filter")
+SETTLE_NS = 1_500_000_000
+"""Faults on containers take so long to begin and to end, at the most."""
 NODE_HOME = "/node"
 NODE_VOLUME = "/data"
 NODE_DATA = f"{NODE_VOLUME}/{DATA}"
@@ -270,6 +273,22 @@ class DockerHosts(Hosts):
         await asyncio.to_thread(self._start, node)
         await self._ready(node)
 
+    def life(self, node: int) -> str:
+        """The container, and when the engine started it."""
+        container = self._containers[node]
+        with engine_errors(f"node {node}"):
+            container.reload()
+        return f"{container.id}:{container.attrs['State']['StartedAt']}"
+
+    def is_empty(self, node: int) -> bool:
+        """Whether its volume is gone: the next one begins empty."""
+        try:
+            with engine_errors(f"node {node}"):
+                self._made.client.volumes.get(self._made.name(f"data{node}"))
+        except HostError:
+            return node in self._wiped
+        return False
+
     async def pause(self, node: int) -> None:
         """The freezer."""
         await asyncio.to_thread(self._freeze, node, True)
@@ -416,6 +435,30 @@ def missing_here(plan: Plan, subject: Subject) -> list[str]:
     if any("filter" in capabilities_needed(one) for one in plan.faults):
         problem = filter_problem_here()
     return [f"packet filter ({problem})"] if problem is not None else []
+
+
+def overlaps(plan: Plan) -> list[str]:
+    """Faults on one node that containers cannot have at one time: its network's state goes with a life of the node."""
+    alone: list[tuple[str, PlannedFault, set[int]]] = []
+    for one in plan.faults:
+        if isinstance(one.fault, Disconnect | Kill) or (isinstance(one.fault, Cut) and one.fault.by == "filter"):
+            alone.append((type(one.fault).__name__.lower(), one, set(fault_nodes(one))))
+    found = []
+    for (name, one, nodes), (other_name, other, others) in combinations(alone, 2):
+        both_cut = isinstance(one.fault, Cut) and isinstance(other.fault, Cut)
+        if nodes & others and not both_cut and (name, other_name) != ("kill", "kill") and _overlap(one, other):
+            found.append(f"{name} and {other_name} of node {min(nodes & others)} at one time")
+    return found
+
+
+def _overlap(one: PlannedFault, other: PlannedFault) -> bool:
+    """Whether both may be in force at one time; of triggered faults nobody knows."""
+    if not isinstance(one.start, At) or not isinstance(other.start, At):
+        return True
+    first, second = sorted((one, other), key=lambda fault: fault.start.at_ns)  # type: ignore[union-attr]
+    assert isinstance(first.start, At) and isinstance(second.start, At)
+    end = None if first.duration_ns is None else first.start.at_ns + first.duration_ns + SETTLE_NS
+    return end is None or second.start.at_ns < end
 
 
 @cache

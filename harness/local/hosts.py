@@ -19,7 +19,7 @@ from faults.toxiproxy import ToxiproxyError, ToxiproxyServer, find_server
 from harness.errors import HostError
 from harness.local.leftovers import make_run_directory, remove_leftovers
 from harness.local.ports import free_ports
-from harness.local.processes import Process, stop_or_continue
+from harness.local.processes import Process, started_at, stop_or_continue
 from harness.plan import Plan, byzantine_seats
 from harness.real.configuration import CONFIG, DATA, make_node_files, write_configuration
 from harness.real.hosts import LIAR, Hosts, keep_file, node_directory, proxy_name
@@ -213,6 +213,17 @@ class LocalHosts(Hosts):
         """The same command again."""
         self._spawn(node)
         await self._ready(node)
+
+    def life(self, node: int) -> str:
+        """The process's id and when it was started."""
+        pid = self._processes[node].pid
+        return f"{pid}:{started_at(pid)}"
+
+    def is_empty(self, node: int) -> bool:
+        """Whether its data directory is gone, or has nothing in it."""
+        assert self._directory is not None
+        data = self._directory / f"node{node}" / DATA
+        return not data.exists() or not any(data.iterdir())
 
     async def pause(self, node: int) -> None:
         """SIGSTOP."""

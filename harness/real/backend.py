@@ -91,6 +91,7 @@ class RealBackend:
             set_clock=self._set_clock,
             lie=self._lie,
             before_kill=self._last_words,
+            broke=lambda what: self._fail(RunBroken(what)),
         )
 
     def agents(self) -> list[str]:

@@ -5,7 +5,12 @@ any fault holds it so, and its wall clock is off by the sum of the skews in forc
 
 How a fault is seen to bite (`bites`): on links over UDP by the relay's own counts; on links over TCP, of which the real
 Toxiproxy counts nothing, by what the dialling nodes observe (echoes that stop, round trips that grow); of nodes by the
-state of their process or their clock.
+state of their process or their clock.  `bit` is on how many nodes it was seen, `of` how many were meant: a kill counts
+where the node was silent, and came back as another life, and if it was wiped, to an empty disk; a strobe by the flips
+that the node's own clock showed.
+
+What goes wrong in part is undone in full.  What cannot be undone ends the run (`broke`): the mesh must not be judged
+under a fault that the history says is over.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from faults.toxiproxy import ToxiproxyError
 from faults.vocabulary import Byzantine, Cut, Disconnect, Kill, Link, Links, Pause, PlannedFault, Skew
@@ -48,6 +53,7 @@ class RealFaults:
         set_clock: SetClock,
         lie: Callable[[int, str, str | None], Any],
         before_kill: Callable[[int], Any],
+        broke: Callable[[str], None],
     ) -> None:
         self._hosts = hosts
         self._transport = transport
@@ -55,6 +61,9 @@ class RealFaults:
         self._set_clock = set_clock
         self._lie = lie
         self._before_kill = before_kill
+        self._broke = broke
+        self._deaths: dict[int, _Death] = {}
+        self._seen_dead: dict[int, bool] = {}  # node -> whether its last death was seen in full
         self._chains: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, str] = {}
         self._held: dict[int, set[str]] = {}  # node -> the faults that hold it dead or paused
@@ -107,9 +116,37 @@ class RealFaults:
             evidence = await self._inject(planned)
         except (HostError, NoAnswer, ToxiproxyError, OSError) as error:
             self._failed[planned.id] = str(error)
+            await self._undo(planned)
             done({}, str(error))
             return
         done(evidence, None)
+
+    async def _undo(self, planned: PlannedFault) -> None:
+        """Take back whatever part of a fault is in force."""
+        try:
+            await self._take_back(planned)
+        except (HostError, NoAnswer, ToxiproxyError, OSError) as error:
+            self._broke(f"{planned.id} was put in force in part, and could not be undone: {error}")
+
+    async def _take_back(self, planned: PlannedFault) -> None:
+        match planned.fault:
+            case Cut(links=links, by="filter"):
+                await self._each(tuple(_peers(links)), partial(self._allow, planned.id, _peers(links), []))
+            case Cut() | Link():
+                await asyncio.to_thread(LinkFaults(self._hosts.relay()).lift, planned)
+            case Disconnect(nodes=nodes):
+                await self._each(nodes, self._connect)
+            case Pause(nodes=nodes) | Kill(nodes=nodes):
+                await self._each(nodes, partial(self._let_go, planned.id))
+            case Skew(nodes=nodes):
+                for node in nodes:
+                    self._offsets.get(node, {}).pop(planned.id, None)
+            case _:
+                pass  # a liar that took no order does not lie
+
+    async def _connect(self, node: int) -> None:
+        if not await self._hosts.is_connected(node):
+            await self._hosts.reconnect(node)
 
     async def _lifting(self, planned: PlannedFault, done: FaultDone) -> None:
         if planned.id in self._failed:
@@ -119,6 +156,7 @@ class RealFaults:
             evidence = await self._lift(planned)
         except (HostError, NoAnswer, ToxiproxyError, OSError) as error:
             done({}, f"could not be lifted: {error}")
+            self._broke(f"{planned.id} could not be lifted: {error}")
             return
         done(evidence, None)
 
@@ -155,7 +193,7 @@ class RealFaults:
             case Disconnect(nodes=nodes):
                 without = [not await self._hosts.is_connected(node) for node in nodes]
                 await self._each(nodes, self._hosts.reconnect)
-                return {"bites": sum(without), "nodes": _names(nodes)}
+                return {"bites": sum(without), "bit": sum(without), "of": len(nodes), "nodes": _names(nodes)}
             case Cut() | Link():
                 proof: LinkProof = self._counted.pop(planned.id)
                 evidence = await proof.evidence()
@@ -164,10 +202,11 @@ class RealFaults:
             case Pause(nodes=nodes):
                 still = sum(await asyncio.gather(*map(self._stands_still, nodes)))
                 await self._each(nodes, partial(self._let_go, planned.id))
-                return {"bites": still, "nodes": _names(nodes)}
+                return {"bites": still, "bit": still, "of": len(nodes), "nodes": _names(nodes)}
             case Kill(nodes=nodes, disk=fate):
                 await self._each(nodes, partial(self._let_go, planned.id))
-                return {"bites": len(nodes), "disk": fate, "nodes": _names(nodes)}
+                bit = sum(self._seen_dead.pop(node, False) or self._is_silent(node) for node in nodes)
+                return {"bites": bit, "bit": bit, "of": len(nodes), "disk": fate, "nodes": _names(nodes)}
             case Skew() as skew:
                 return await self._lift_skew(planned.id, skew)
             case Byzantine(nodes=nodes):
@@ -221,17 +260,15 @@ class RealFaults:
             return True
         if not self._hosts.paused(node):
             return False
-        try:
-            await self._ask(node, "/status", PAUSED_ASK_SECONDS)
-        except NoAnswer:
-            return True
-        return False
+        return await self._answers_not(node)
 
     async def _kill(self, fault: str, fate: str, node: int) -> None:
         if node not in self._dead:
+            life = await asyncio.to_thread(self._hosts.life, node)
             self._dead.add(node)
             await self._before_kill(node)
             await self._hosts.kill(node, wipe=fate == "wipe")
+            self._deaths[node] = _Death(life, await self._answers_not(node), fate == "wipe")
         self._held.setdefault(node, set()).add(fault)
 
     async def _let_go(self, fault: str, node: int) -> None:
@@ -244,10 +281,29 @@ class RealFaults:
         if node not in self._dead:
             await self._hosts.resume(node)
         elif self._hosts.ended(node) is None:  # one that has ended by itself stays down: nobody asked for a restart
-            await self._hosts.restart(node)
+            await self._rebirth(node)
             self._dead.discard(node)
             if self._offset(node):
                 await self._set_clock(node, self._offset(node))
+
+    async def _rebirth(self, node: int) -> None:
+        """Start it again, and see that it had died, and lost its disk if it was to."""
+        death = self._deaths.pop(node, None)
+        empty = await asyncio.to_thread(self._hosts.is_empty, node)
+        await self._hosts.restart(node)
+        life = await asyncio.to_thread(self._hosts.life, node)
+        self._seen_dead[node] = death is not None and death.silent and life != death.life and (empty or not death.wiped)
+
+    def _is_silent(self, node: int) -> bool:
+        """Whether it is dead still, for another fault, and was seen to be."""
+        return node in self._deaths and self._deaths[node].silent
+
+    async def _answers_not(self, node: int) -> bool:
+        try:
+            await self._ask(node, "/status", PAUSED_ASK_SECONDS)
+        except NoAnswer:
+            return True
+        return False
 
     def _offset(self, node: int) -> int:
         return sum(self._offsets.get(node, {}).values())
@@ -256,12 +312,12 @@ class RealFaults:
         offset = int(skew.offset_ms * 1e6)
         await self._each(skew.nodes, partial(self._turn, fault, offset))
         if skew.mode == "strobe":
+            self._counted[fault] = int(all(await asyncio.gather(*map(self._is_off, skew.nodes))))
             self._strobes[fault] = asyncio.ensure_future(self._strobe(fault, skew, offset))
         return {"clocks": len(skew.nodes)}
 
     async def _strobe(self, fault: str, skew: Skew, offset: int) -> int:
-        """Flip the clocks each period until cancelled; what was counted is left in `_counted`."""
-        self._counted[fault] = 1
+        """Flip the clocks each period until cancelled; the flips that all clocks showed are left in `_counted`."""
         on = True
         while True:
             await asyncio.sleep(skew.period_ms / 1000)
@@ -270,7 +326,8 @@ class RealFaults:
                 await self._each(skew.nodes, partial(self._turn, fault, offset if on else 0))
             except NoAnswer:
                 continue  # dead or paused just now; its clock is set again when it answers
-            self._counted[fault] += 1
+            if on:
+                self._counted[fault] += all(await asyncio.gather(*map(self._is_off, skew.nodes)))
 
     async def _turn(self, fault: str, offset: int, node: int) -> None:
         """Set what `fault` adds to the node's wall clock."""
@@ -287,7 +344,9 @@ class RealFaults:
         flips = self._counted.pop(fault, 0)
         if skew.mode != "step":
             await self._each(skew.nodes, partial(self._turn, fault, 0))
-        return {"bites": flips if skew.mode == "strobe" else sum(seen), "flips": flips, "nodes": _names(skew.nodes)}
+        bit = sum(seen) if skew.mode != "strobe" else len(skew.nodes) if flips else 0
+        bites = flips if skew.mode == "strobe" else bit
+        return {"bites": bites, "bit": bit, "of": len(skew.nodes), "flips": flips, "nodes": _names(skew.nodes)}
 
     async def _is_off(self, node: int) -> bool:
         """Whether the node's own wall clock shows that it is off by what was asked of it."""
@@ -297,6 +356,14 @@ class RealFaults:
             return bool(wanted) and abs(int(told["wall"]) - time.time_ns() - wanted) < CLOCK_ERROR_NS
         except (NoAnswer, KeyError, TypeError, ValueError):
             return False
+
+
+class _Death(NamedTuple):
+    """The life that was ended, whether the node was silent then, and whether its disk was to go, too."""
+
+    life: str
+    silent: bool
+    wiped: bool
 
 
 def _peers(links: Links) -> dict[int, list[int]]:

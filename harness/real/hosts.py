@@ -56,6 +56,14 @@ class Hosts(Protocol):
     async def restart(self, node: int) -> None:
         """Start it again on the disk that it has; return when it answers."""
 
+    def life(self, node: int) -> str:
+        """What tells the node's present life from every other one it had or will have."""
+        ...
+
+    def is_empty(self, node: int) -> bool:
+        """Whether the disk of a node that is dead holds nothing."""
+        ...
+
     async def pause(self, node: int) -> None:
         """Make the process stand still and see that it does."""
 

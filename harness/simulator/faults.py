@@ -84,7 +84,9 @@ class SimulatedFaults:
                 killed = self._counted.pop(planned.id)
                 self._release(planned.id, nodes)
                 names = ",".join(map(str, nodes))
-                return {"bites": len(killed), "disk": fate, "nodes": names, "records_lost": sum(killed.values())}
+                lost = sum(killed.values())
+                bit = {"bites": len(killed), "bit": len(killed), "of": len(nodes)}
+                return {**bit, "disk": fate, "nodes": names, "records_lost": lost}
             case Skew() as skew:
                 return self._unskew(planned.id, skew)
             case Byzantine(nodes=nodes):

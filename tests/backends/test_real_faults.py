@@ -11,6 +11,8 @@ from harness.errors import HostError
 from harness.real.control import NoAnswer
 from harness.real.faults import RealFaults
 
+EVIDENCE = {"bites": 1, "bit": 1, "of": 1, "disk": "wipe", "nodes": "1"}
+
 
 class Hosts:
     """Nodes that are up, paused or dead; `log` has every order, in order."""
@@ -22,19 +24,35 @@ class Hosts:
         self.state: dict[int, str] = {}
         self.crashed: set[int] = set()
         self.broken: set[str] = set()
+        self.lives: dict[int, int] = {}
+        self.emptied: set[int] = set()
+        self.pause_fails: set[int] = set()
+        self.kills_nothing = self.wipes_nothing = False
 
     async def _do(self, what: str, node: int, state: str) -> None:
         await asyncio.sleep(0)
-        if what in self.broken:
+        if what in self.broken or (what == "pause" and node in self.pause_fails):
             raise HostError(f"{what} does not work")
         self.log.append(f"{what} {node}")
         self.state[node] = state
 
     async def kill(self, node: int, *, wipe: bool) -> None:
+        if self.kills_nothing:
+            return
         await self._do("wipe" if wipe else "kill", node, "dead")
+        if wipe and not self.wipes_nothing:
+            self.emptied.add(node)
 
     async def restart(self, node: int) -> None:
         await self._do("restart", node, "up")
+        self.emptied.discard(node)
+        self.lives[node] = self.lives.get(node, 0) + (not self.kills_nothing)
+
+    def life(self, node: int) -> str:
+        return f"{node}:{self.lives.get(node, 0)}"
+
+    def is_empty(self, node: int) -> bool:
+        return node in self.emptied
 
     async def pause(self, node: int) -> None:
         await self._do("pause", node, "paused")
@@ -64,8 +82,17 @@ class Run:
         self.deaf: set[int] = set()
         self.restless: set[int] = set()
         self.told: list[tuple[str, dict, str | None]] = []
+        self.broke: list[str] = []
+        self.stuck_clocks = False
+        self.lying: dict[str, str] = {}
         self.faults = RealFaults(
-            self.hosts, transport="quic", ask=self.ask, set_clock=self.set_clock, before_kill=self.before_kill
+            self.hosts,
+            transport="quic",
+            ask=self.ask,
+            set_clock=self.set_clock,
+            lie=self.lie,
+            before_kill=self.before_kill,
+            broke=self.broke.append,
         )
 
     async def ask(self, node: int, path: str, timeout_s: float):
@@ -76,7 +103,14 @@ class Run:
     async def set_clock(self, node: int, offset: int) -> None:
         if node in self.deaf:
             raise NoAnswer("deaf")
-        self.clocks[node] = offset
+        if not self.stuck_clocks:
+            self.clocks[node] = offset
+
+    async def lie(self, node: int, fault: str, strategy: str | None) -> int:
+        if strategy is None:
+            return len(self.lying.pop(fault))
+        self.lying[fault] = strategy
+        return 0
 
     async def before_kill(self, node: int) -> None:
         self.hosts.log.append(f"last words {node}")
@@ -113,7 +147,61 @@ def test_a_kill_is_told_after_the_node_s_last_words_and_undone_by_a_restart() ->
 
     run = play(script)
     assert run.hosts.log == ["last words 1", "wipe 1", "restart 1"]
-    assert run.told == [("+k", {"killed": 1}, None), ("-k", {"bites": 1, "disk": "wipe", "nodes": "1"}, None)]
+    assert run.told == [
+        ("+k", {"killed": 1}, None),
+        ("-k", {"bites": 1, "bit": 1, "of": 1, "disk": "wipe", "nodes": "1"}, None),
+    ]
+
+
+@pytest.mark.parametrize("flaw", ["kills_nothing", "wipes_nothing"])
+def test_a_kill_that_was_not_seen_to_take_a_life_or_a_disk_did_not_bite(flaw: str) -> None:
+    def script(run):
+        setattr(run.hosts, flaw, True)
+        run.inject("k", Kill(nodes=(1,), disk="wipe"))
+        yield
+        run.lift("k", Kill(nodes=(1,), disk="wipe"))
+        yield
+
+    evidence = play(script).told[1][1]
+    assert (evidence["bites"], evidence["bit"], evidence["of"]) == (0, 0, 1)
+    assert evidence["nodes"] == "1", "who was to be wiped may have been, and nobody may be blamed for it"
+
+
+def test_what_fails_in_part_is_undone_in_full() -> None:
+    def script(run):
+        run.hosts.pause_fails = {1}
+        run.inject("p", Pause(nodes=(0, 1)))
+        yield
+
+    run = play(script)
+    assert run.hosts.state[0] == "up" and run.hosts.log.count("resume 0") == 1
+    assert run.told[0][2] and not run.broke
+
+
+def test_what_cannot_be_undone_ends_the_run() -> None:
+    def script(run):
+        run.inject("p", Pause(nodes=(0,)))
+        yield
+        run.hosts.broken = {"resume"}
+        run.lift("p", Pause(nodes=(0,)))
+        yield
+
+    run = play(script)
+    assert len(run.broke) == 1 and "could not be lifted" in run.broke[0]
+
+
+def test_a_strobe_that_no_clock_shows_did_not_bite() -> None:
+    strobe = Skew(nodes=(0,), mode="strobe", offset_ms=900.0, period_ms=5.0)
+
+    def script(run):
+        run.stuck_clocks = True
+        run.inject("s", strobe)
+        yield 0.1
+        run.lift("s", strobe)
+        yield
+
+    (evidence,) = [evidence for name, evidence, _ in play(script).told if name == "-s"]
+    assert evidence["bites"] == evidence["bit"] == 0 and evidence["of"] == 1
 
 
 def test_a_node_stays_paused_while_any_fault_holds_it() -> None:

@@ -107,6 +107,17 @@ def test_a_lone_write_that_went_with_its_disk_is_counted_and_by_option_lost():
     assert the_anomaly(book.judge("durability", wipe_excuses=False), "lost-write").data["element"] == 1
 
 
+def test_a_write_between_the_order_to_wipe_and_the_wipe_went_with_the_disk_too():
+    """On real machines a wipe takes a while: the node may answer until it is killed."""
+
+    def meanwhile(book):
+        book.fault("f0", "injected")
+        book.add(0, 1)
+        book.fault("f0", "lifted", bites=1, disk="wipe", nodes="0")
+
+    assert run(then(add(1, 0), meanwhile), [0]).judge("durability").validity == "valid"
+
+
 def counters_only():
     book = Book(header(nodes=1, c="pncounter", s="gset"))
     book.count(0, 1)

@@ -38,6 +38,15 @@ def test_a_required_fault_that_was_not_felt_makes_the_run_unknown(book, said):
     assert found.notes == [f"required fault f0 (cut 0 from 1): {said}"]
 
 
+@pytest.mark.parametrize(("bit", "meant", "validity"), [(1, 2, "unknown"), (2, 2, "valid")])
+def test_a_fault_on_several_nodes_must_be_seen_on_each(bit, meant, validity):
+    book = run("injected", "lifted")
+    book.fault("f0", "observed", bites=5, bit=bit, of=meant)
+    found = book.judge("exposure")
+    assert found.validity == validity
+    assert (f"seen to bite on {bit} of {meant} nodes" in "".join(found.notes)) == (validity == "unknown")
+
+
 @pytest.mark.parametrize("stages", [(), ("skipped",), ("injected",)])
 def test_an_opportunistic_fault_is_only_noted(stages):
     found = run(*stages, required=False).judge("exposure")
