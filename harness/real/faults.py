@@ -10,7 +10,8 @@ where the node was silent, and came back as another life, and if it was wiped, t
 that the node's own clock showed.
 
 What goes wrong in part is undone in full.  What cannot be undone ends the run (`broke`): the mesh must not be judged
-under a fault that the history says is over.
+under a fault that the history says is over.  On a node that has ended by itself there is nothing to undo, and no reason
+to end the run: that is a finding against the mesh.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ CLOCK_CAPABILITIES = ("skew-offset", "skew-step", "skew-strobe")
 CLOCK_ERROR_NS = 50_000_000
 """How far a node's clock may seem to be from what was asked, because the answer takes a while."""
 ASK_SECONDS = 2.0
+ENDED_SECONDS = 1.0
+"""Within this of a node's end its host knows of it."""
 PAUSED_ASK_SECONDS = 0.2
 """A node that answers within this while it is paused is not."""
 
@@ -131,13 +134,13 @@ class RealFaults:
     async def _take_back(self, planned: PlannedFault) -> None:
         match planned.fault:
             case Cut(links=links, by="filter"):
-                await self._each(tuple(_peers(links)), partial(self._allow, planned.id, _peers(links), []))
+                await self._undo_each(tuple(_peers(links)), partial(self._allow, planned.id, _peers(links), []))
             case Cut() | Link():
                 await asyncio.to_thread(LinkFaults(self._hosts.relay()).lift, planned)
             case Disconnect(nodes=nodes):
-                await self._each(nodes, self._connect)
+                await self._undo_each(nodes, self._connect)
             case Pause(nodes=nodes) | Kill(nodes=nodes):
-                await self._each(nodes, partial(self._let_go, planned.id))
+                await self._undo_each(nodes, partial(self._let_go, planned.id))
             case Skew(nodes=nodes):
                 for node in nodes:
                     self._offsets.get(node, {}).pop(planned.id, None)
@@ -188,11 +191,11 @@ class RealFaults:
         match planned.fault:
             case Cut(links=links, by="filter"):
                 dropped: list[int] = []
-                await self._each(tuple(_peers(links)), partial(self._allow, planned.id, _peers(links), dropped))
+                await self._undo_each(tuple(_peers(links)), partial(self._allow, planned.id, _peers(links), dropped))
                 return {"bites": sum(dropped), "dropped": sum(dropped)}
             case Disconnect(nodes=nodes):
                 without = [not await self._hosts.is_connected(node) for node in nodes]
-                await self._each(nodes, self._hosts.reconnect)
+                await self._undo_each(nodes, self._hosts.reconnect)
                 return {"bites": sum(without), "bit": sum(without), "of": len(nodes), "nodes": _names(nodes)}
             case Cut() | Link():
                 proof: LinkProof = self._counted.pop(planned.id)
@@ -201,10 +204,10 @@ class RealFaults:
                 return evidence
             case Pause(nodes=nodes):
                 still = sum(await asyncio.gather(*map(self._stands_still, nodes)))
-                await self._each(nodes, partial(self._let_go, planned.id))
+                await self._undo_each(nodes, partial(self._let_go, planned.id))
                 return {"bites": still, "bit": still, "of": len(nodes), "nodes": _names(nodes)}
             case Kill(nodes=nodes, disk=fate):
-                await self._each(nodes, partial(self._let_go, planned.id))
+                await self._undo_each(nodes, partial(self._let_go, planned.id))
                 bit = sum(self._seen_dead.pop(node, False) or self._is_silent(node) for node in nodes)
                 return {"bites": bit, "bit": bit, "of": len(nodes), "disk": fate, "nodes": _names(nodes)}
             case Skew() as skew:
@@ -248,6 +251,25 @@ class RealFaults:
             if isinstance(result, BaseException):
                 raise result
 
+    async def _undo_each(self, nodes: tuple[int, ...], what: Callable[[int], Any]) -> None:
+        """As `_each`, but a node that has ended by itself need not, and cannot, do what it is asked."""
+
+        async def one(node: int) -> None:
+            try:
+                await what(node)
+            except (HostError, NoAnswer):
+                if not await self._has_ended(node):
+                    raise
+
+        await self._each(nodes, one)
+
+    async def _has_ended(self, node: int) -> bool:
+        """Whether the node ended by itself, which its host may learn a moment after a request to it has failed."""
+        until = time.monotonic() + ENDED_SECONDS
+        while (ended := await asyncio.to_thread(self._hosts.ended, node)) is None and time.monotonic() < until:
+            await asyncio.sleep(PAUSED_ASK_SECONDS)
+        return ended is not None
+
     async def _hold(self, fault: str, node: int) -> None:
         held = self._held.setdefault(node, set())
         if not held and node not in self._dead:
@@ -281,8 +303,10 @@ class RealFaults:
         if node not in self._dead:
             await self._hosts.resume(node)
         elif self._hosts.ended(node) is None:  # one that has ended by itself stays down: nobody asked for a restart
-            await self._rebirth(node)
-            self._dead.discard(node)
+            try:
+                await self._rebirth(node)
+            finally:
+                self._dead.discard(node)
             if self._offset(node):
                 await self._set_clock(node, self._offset(node))
 
@@ -290,9 +314,10 @@ class RealFaults:
         """Start it again, and see that it had died, and lost its disk if it was to."""
         death = self._deaths.pop(node, None)
         empty = await asyncio.to_thread(self._hosts.is_empty, node)
-        await self._hosts.restart(node)
+        self._seen_dead[node] = death is not None and death.silent and (empty or not death.wiped)
+        await self._hosts.restart(node)  # it may end while it starts: its death was seen all the same
         life = await asyncio.to_thread(self._hosts.life, node)
-        self._seen_dead[node] = death is not None and death.silent and life != death.life and (empty or not death.wiped)
+        self._seen_dead[node] = self._seen_dead[node] and death is not None and life != death.life
 
     def _is_silent(self, node: int) -> bool:
         """Whether it is dead still, for another fault, and was seen to be."""
@@ -343,7 +368,7 @@ class RealFaults:
         seen = await asyncio.gather(*(self._is_off(node) for node in skew.nodes))
         flips = self._counted.pop(fault, 0)
         if skew.mode != "step":
-            await self._each(skew.nodes, partial(self._turn, fault, 0))
+            await self._undo_each(skew.nodes, partial(self._turn, fault, 0))
         bit = sum(seen) if skew.mode != "strobe" else len(skew.nodes) if flips else 0
         bites = flips if skew.mode == "strobe" else bit
         return {"bites": bites, "bit": bit, "of": len(skew.nodes), "flips": flips, "nodes": _names(skew.nodes)}

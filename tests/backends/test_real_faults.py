@@ -27,6 +27,7 @@ class Hosts:
         self.lives: dict[int, int] = {}
         self.emptied: set[int] = set()
         self.pause_fails: set[int] = set()
+        self.crashes_at_restart: set[int] = set()
         self.kills_nothing = self.wipes_nothing = False
 
     async def _do(self, what: str, node: int, state: str) -> None:
@@ -44,6 +45,9 @@ class Hosts:
             self.emptied.add(node)
 
     async def restart(self, node: int) -> None:
+        if node in self.crashes_at_restart:
+            self.crashed.add(node)
+            raise HostError("ended while starting")
         await self._do("restart", node, "up")
         self.emptied.discard(node)
         self.lives[node] = self.lives.get(node, 0) + (not self.kills_nothing)
@@ -188,6 +192,34 @@ def test_what_cannot_be_undone_ends_the_run() -> None:
 
     run = play(script)
     assert len(run.broke) == 1 and "could not be lifted" in run.broke[0]
+
+
+def test_a_clock_that_went_with_its_node_needs_no_undoing() -> None:
+    skew = Skew(nodes=(0, 1), offset_ms=900.0)
+
+    def script(run):
+        run.inject("s", skew)
+        yield
+        run.deaf, run.hosts.crashed = {0}, {0}
+        run.lift("s", skew)
+        yield
+
+    run = play(script)
+    assert not run.broke and run.told[1][2] is None and run.clocks[1] == 0
+    assert (run.told[1][1]["bit"], run.told[1][1]["of"]) == (2, 2)
+
+
+def test_a_node_that_ends_while_it_is_restarted_is_not_the_harness_s_failure() -> None:
+    def script(run):
+        run.inject("k", Kill(nodes=(0,)))
+        yield
+        run.hosts.crashes_at_restart = {0}
+        run.lift("k", Kill(nodes=(0,)))
+        yield
+
+    run = play(script)
+    assert not run.broke and run.told[1][2] is None and run.told[1][1]["bit"] == 1
+    assert not run.faults.dead(0), "it is not the fault that keeps it down"
 
 
 def test_a_strobe_that_no_clock_shows_did_not_bite() -> None:
