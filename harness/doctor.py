@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 PYTHON_MIN = (3, 11)
 PACKAGES = ("aioquic", "aiohttp", "cryptography", "docker", "hdrh", "msgspec", "nacl", "toxiproxy")
@@ -129,7 +129,7 @@ def _toxiproxy() -> Finding:
 
 
 def _docker() -> Iterator[Finding]:
-    from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, remedy
+    from harness.docker.engine import OWN_IMAGES, connect, engine_errors, problem_here, remedy
     from harness.docker.filter import try_filter
     from harness.errors import HostError
 
@@ -143,24 +143,12 @@ def _docker() -> Iterator[Finding]:
         yield Finding(False, "packet filter", "needs Docker")
         return
     yield Finding(True, "Docker", f"engine {version}")
-    missing = [name for name in (NODE_IMAGE, RELAY_IMAGE) if not _has_image(client, name)]
-    yield Finding(
-        not missing, "images", f"missing: {', '.join(missing)}" if missing else "there", "compose/build-images"
-    )
-    problem = "needs the images" if missing else try_filter(client)
+    lacking = problem_here(OWN_IMAGES)
+    yield Finding(lacking is None, "images", lacking or "there")
+    problem = "needs the images" if lacking else try_filter(client)
     yield Finding(problem is None, "packet filter", problem or "rules can be set in a container's namespace",
                   "campaigns that cut by packet filter are skipped")  # fmt: skip
     client.close()
-
-
-def _has_image(client: Any, name: str) -> bool:
-    from docker.errors import ImageNotFound
-
-    try:
-        client.images.get(name)
-    except ImageNotFound:
-        return False
-    return True
 
 
 def _compose() -> Finding:

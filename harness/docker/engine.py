@@ -14,6 +14,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from harness.docker.sources import LABEL, digest_of_sources
 from harness.errors import HostError
 
 NODE_IMAGE = "knhk-node"
@@ -123,14 +124,22 @@ def problem_here(images: tuple[str, ...]) -> str | None:
                 client.ping()
                 for image in images:
                     try:
-                        client.images.get(image)
+                        found = client.images.get(image)
                     except ImageNotFound:
                         return f"no image {image}: {how_to_get(image)}"
+                    if image in OWN_IMAGES and _is_stale(found):
+                        return f"image {image} is of other sources than these: compose/build-images makes it anew"
         finally:
             client.close()
     except HostError as error:
         return str(error)
     return None
+
+
+def _is_stale(image: Any) -> bool:
+    """Whether one of our images was built from other files than those that are here."""
+    here = digest_of_sources()
+    return here is not None and image.labels.get(LABEL) != here
 
 
 def build_on_node_image(directory: Path, place: str, *, name: str) -> str:

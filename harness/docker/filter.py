@@ -10,7 +10,9 @@ from typing import Any
 
 from harness.docker.addresses import Subnet
 from harness.docker.engine import RELAY_IMAGE, engine_errors
+from harness.docker.leftovers import OWNER
 from harness.errors import HostError
+from harness.local.processes import owner_mark
 
 COMMENT = "knhk"
 IPTABLES = "iptables -w 5"
@@ -114,6 +116,7 @@ def try_filter(client: Any) -> str | None:
                 read_only=True,
                 tmpfs={"/run": "size=1m"},
                 mem_limit="64m",
+                labels={OWNER: owner_mark()},
                 remove=True,
             )
     except HostError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 import sys
 import tarfile
@@ -14,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 from docker.errors import DockerException
@@ -23,7 +22,7 @@ from nacl.signing import SigningKey
 from faults.toxiproxy import ToxiproxyError, ToxiproxyServer
 from faults.vocabulary import At, Cut, Disconnect, Kill, PlannedFault, capabilities_needed
 from harness.docker.addresses import CONTROL_PORT, MESH_PORT, RELAY_API_PORT, Subnet, proxy_port
-from harness.docker.engine import LIAR_IMAGE, NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here
+from harness.docker.engine import LIAR_IMAGE, NODE_IMAGE, RELAY_IMAGE, connect, engine_errors, problem_here, reason
 from harness.docker.filter import PacketFilter, try_filter
 from harness.docker.leftovers import remove_leftovers
 from harness.docker.vigil import Life, Vigil, life_of
@@ -35,10 +34,13 @@ from harness.real.hosts import Hosts, node_directory, proxy_name
 from harness.real.readiness import READY_EVERY_S, READY_SECONDS, answers
 from harness.subject import Subject
 
-STOP_SECONDS = 4
+STOP_SECONDS = 10
+"""What the node contract allows from SIGTERM to the end."""
 NODE_MEMORY = "256m"
 RELAY_MEMORY = "512m"
 LOG_BYTES_MAX = 20_000_000
+DATA_BYTES_MAX = 1_000_000_000
+"""Of what one node leaves; more than this is not kept."""
 CAPABILITIES = ("disconnect", "filter")
 SETTLE_NS = 1_500_000_000
 """Faults on containers take so long to begin and to end, at the most."""
@@ -382,8 +384,11 @@ class DockerHosts(Hosts):
         return bad
 
     async def _gather(self, what: Callable[[int], None]) -> None:
-        """On all nodes at once; what goes wrong with one must not keep the rest from being ended."""
-        await asyncio.gather(*(asyncio.to_thread(what, node) for node in self._containers), return_exceptions=True)
+        """On all nodes at once; what goes wrong with one must not keep the rest from being ended, but is told."""
+        work = (asyncio.to_thread(what, node) for node in self._containers)
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, Exception):
+                self._unasked = self._unasked or f"{type(result).__name__}: {result}"
 
     def _end(self, node: int, bad: dict[int, str]) -> None:
         if node in self._killed or self._watch.ended(node) is not None:
@@ -416,10 +421,21 @@ class DockerHosts(Hosts):
         kept, container = node_directory(artifacts, node), self._containers[node]
         with suppress(DockerException):
             (kept / "node.log").write_bytes(container.logs(tail=100_000)[-LOG_BYTES_MAX:])
-        with suppress(DockerException, tarfile.TarError, OSError):
-            chunks, _ = container.get_archive(NODE_DATA)
-            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
-                tar.extractall(kept, filter="data")
+        try:
+            with tempfile.TemporaryFile() as archive:
+                self._fetch_data(node, archive)
+                with tarfile.open(fileobj=archive) as tar:
+                    tar.extractall(kept, filter="data")
+        except (DockerException, tarfile.TarError, OSError) as error:
+            print(f"node {node}: its data is not kept: {reason(error)}", file=sys.stderr)
+
+    def _fetch_data(self, node: int, archive: IO[bytes]) -> None:
+        chunks, _ = self._containers[node].get_archive(NODE_DATA)
+        for chunk in chunks:
+            if archive.tell() + len(chunk) > DATA_BYTES_MAX:
+                raise OSError(f"it is more than {DATA_BYTES_MAX} bytes")
+            archive.write(chunk)
+        archive.seek(0)
 
 
 def missing_here(plan: Plan, subject: Subject) -> list[str]:

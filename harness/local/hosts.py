@@ -200,6 +200,13 @@ class LocalHosts(Hosts):
         code = process.exit_code()
         return None if code is None else f"exit {code}: {process.last_words()}"
 
+    def broken(self) -> str | None:
+        """The relay, which only the harness ends."""
+        code = self._relay_process.exit_code() if self._relay_process is not None else None
+        if self._relay_process is None or code is None:
+            return None
+        return f"the relay has ended by itself (exit {code}): {self._relay_process.last_words()}"
+
     async def kill(self, node: int, *, wipe: bool) -> None:
         """SIGKILL, and the data directory removed."""
         self._killed.add(node)

@@ -1,6 +1,7 @@
 """What can be wrong with the engine: one clear line each, and nothing left behind."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from harness.docker.engine import connect, reason, remedy
+from harness.docker.engine import NODE_IMAGE, connect, problem_here, reason, remedy
+from harness.docker.sources import digest_of_sources
 from harness.errors import HostError
 from tests.backends.docker_here import needs_docker
 from tests.backends.test_docker_leftovers import of_owner
@@ -16,6 +18,7 @@ from tests.backends.test_docker_leftovers import of_owner
 FETCHING = "Error while fetching server API version:"
 """How docker-py begins what it says when no daemon has answered."""
 DENIED = "('Connection aborted.', PermissionError(13, 'Permission denied'))"
+NOBODY = 65534
 ROOT = Path(__file__).resolve().parent.parent.parent
 CAMPAIGN = 'name = "x"\nshows = "y"\n[cluster]\nnodes = 2\n[load]\nduration_s = 0.5\n[[workloads]]\ntype = "gset"\n'
 
@@ -54,6 +57,42 @@ def test_an_address_that_cannot_be_used_is_one_line(address: str, monkeypatch: p
         connect()
     assert str(told.value).startswith("docker: ") and "\n" not in str(told.value)
     assert address in remedy(str(told.value)) and "apt install" not in remedy(str(told.value))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not")
+def test_one_who_may_not_use_the_engine_is_told_the_way_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(tmp_path / "s"))
+        engine.listen()
+        (tmp_path / "s").chmod(0o600)
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/s")
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(HostError, match="join the group docker"):
+                connect()
+        finally:
+            os.seteuid(0)
+
+
+def test_an_image_of_other_sources_is_not_taken_for_one_of_these(tmp_path: Path) -> None:
+    for part in ("knhk_mesh", "faults", "compose"):
+        (tmp_path / part).mkdir()
+    assert digest_of_sources(tmp_path) is None, "an installed package has no sources to compare with"
+    (tmp_path / "compose" / "Dockerfile").write_text("FROM x")
+    (tmp_path / "knhk_mesh" / "node.py").write_text("a = 1")
+    former = digest_of_sources(tmp_path)
+    (tmp_path / "compose" / "README.md").write_text("no part of an image")
+    assert digest_of_sources(tmp_path) == former
+    (tmp_path / "knhk_mesh" / "node.py").write_text("a = 2")
+    assert digest_of_sources(tmp_path) not in (former, None)
+
+
+@needs_docker
+def test_stale_images_are_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.docker.engine.digest_of_sources", lambda: "0" * 64)
+    problem_here.cache_clear()
+    assert "image knhk-node is of other sources than these" in (problem_here((NODE_IMAGE,)) or "")
+    problem_here.cache_clear()
 
 
 @pytest.mark.parametrize("command", ["clean", "doctor"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import EXIT_UNKNOWN
 from harness.local.leftovers import PREFIX, leftover_directories, leftover_processes, remove_leftovers
 from harness.local.processes import OWNER, owner_mark
 
@@ -115,6 +116,15 @@ def test_a_harness_that_is_interrupted_while_nodes_start_ends_everything(
         harness.kill()
         harness.wait()
         remove_leftovers()
+
+
+def test_a_relay_that_ends_leaves_the_run_unknown_and_says_so(running: subprocess.Popen) -> None:
+    (relay,) = (pid for pid in processes_of(running.pid) if b"relay_udp" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(relay, signal.SIGKILL)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == EXIT_UNKNOWN, said
+    assert "the harness failed, not the mesh: the relay has ended by itself (exit -9)" in said, said
+    assert processes_of(running.pid) == [] and directories_of(running.pid) == []
 
 
 def test_what_a_killed_harness_left_is_found_and_removed_and_nothing_else(running: subprocess.Popen) -> None:
