@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness import commands
-from harness.errors import EXIT_BAD_INPUT, EXIT_CRASH, BadInput
+from harness.errors import EXIT_BAD_INPUT, EXIT_CRASH, EXIT_INTERRUPTED, BadInput
 from harness.sweep import Where
 
 CAMPAIGNS = Path(__file__).parent / "campaigns"
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 141

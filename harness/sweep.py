@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import active_children
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,9 @@ from harness.progress import progress
 from harness.render import failing_anomalies, outcome_line, verdict_lines
 from harness.store import RunDirectory
 from harness.subject import REFERENCE, Subject
+
+_interrupted: list[int] = []
+"""The seed in whose midst this process of a pool was interrupted."""
 
 
 class Where(msgspec.Struct, frozen=True):
@@ -100,10 +104,27 @@ def _results(path: Path, seeds: Sequence[int], jobs: int, where: Where, store: P
         for seed in seeds:
             yield run_seed(path, seed, where, store)
         return
+    count = len(seeds)
+    chunk = max(1, min(8, count // (4 * jobs))) if where.backend == "sim" else 1  # a real run takes long by itself
     with ProcessPoolExecutor(max_workers=jobs) as pool:
-        count = len(seeds)
-        chunk = max(1, min(8, count // (4 * jobs)))
-        yield from pool.map(run_seed, [path] * count, seeds, [where] * count, [store] * count, chunksize=chunk)
+        try:
+            yield from pool.map(_run_in_pool, [path] * count, seeds, [where] * count, [store] * count, chunksize=chunk)
+        except BaseException:  # interrupted, or nobody wants the rest: what runs is to end as if it were interrupted
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.terminate()
+            raise
+
+
+def _run_in_pool(path: Path, seed: int, where: Where, store: Path | None) -> SeedResult:
+    """As `run_seed`; a process that was interrupted runs no other seed, though some may wait for it already."""
+    if _interrupted:
+        raise KeyboardInterrupt
+    try:
+        return run_seed(path, seed, where, store)
+    except KeyboardInterrupt:
+        _interrupted.append(seed)
+        raise
 
 
 def run_seed(path: Path, seed: int, where: Where, store: Path | None) -> SeedResult:

@@ -127,6 +127,31 @@ def test_a_relay_that_ends_leaves_the_run_unknown_and_says_so(running: subproces
     assert processes_of(running.pid) == [] and directories_of(running.pid) == []
 
 
+def test_a_sweep_that_is_asked_to_end_ends_the_runs_of_its_pool_and_begins_no_other(tmp_path: Path) -> None:
+    (tmp_path / "short.toml").write_text(CAMPAIGN.format(seconds=60))
+    options = ["--seeds", "0-5", "--jobs", "2", "--backend", "local", "--store", str(tmp_path / "store")]
+    harness = subprocess.Popen(
+        [sys.executable, "-m", "harness", "sweep", str(tmp_path / "short.toml"), *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        until = time.monotonic() + 30
+        while len(list((tmp_path / "store").glob("short/*/history.jsonl"))) < 2:
+            assert harness.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        harness.send_signal(signal.SIGTERM)
+        said, _ = harness.communicate(timeout=30)
+        assert harness.returncode == 130 and "Traceback" not in said, said
+        assert leftover_processes() == [] and leftover_directories() == []
+    finally:
+        harness.kill()
+        harness.wait()
+        remove_leftovers()
+
+
 def test_what_a_killed_harness_left_is_found_and_removed_and_nothing_else(running: subprocess.Popen) -> None:
     bystander = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, OWNER: owner_mark()}
