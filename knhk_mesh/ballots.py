@@ -100,13 +100,15 @@ class Voter:
         while len(waiting) > ASKED_A_PEER_MAX:
             del waiting[next(iter(waiting))]
 
-    def due(self) -> list[tuple[AgentId, list[Vote]]]:
-        """The votes that can be given now, by the author who asked for them."""
+    def due(self, may_vote: Callable[[AgentId], bool]) -> list[tuple[AgentId, list[Vote]]]:
+        """The votes that can be given now, by the author who asked for them; `may_vote` is asked for each commit."""
         found = []
         for author, waiting in self._asked.items():
             ready = [one for one in waiting if one in self._log.accepted] if waiting else []
             votes = []
             for one in ready:
+                if not may_vote(author):
+                    break
                 del waiting[one]
                 vote = self.vote(self._log.held[one]) if self._log.held[one].author == author else None
                 if vote is not None:

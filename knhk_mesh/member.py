@@ -11,6 +11,7 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal
 
 from knhk_mesh.ballots import Ballots, Voter
@@ -274,7 +275,7 @@ class Member:
 
     def accepted(self, now: Instant) -> list[Effect]:
         """Something was accepted: votes that waited for it, and reconciliations."""
-        self._vote()
+        self._vote(now)
         self._settle(now)
         return self._take_out()
 
@@ -325,7 +326,7 @@ class Member:
             return
         ids = self._gossip.take_in(now, peer, frame.commits)
         self.voter.asked(peer, ids)
-        self._vote()
+        self._vote(now)
         lacking = self.voter.lacks(peer)
         if lacking and self._may_pull(now.monotonic, peer):
             self._out.append(self._gossip.pull(peer, lacking))
@@ -338,11 +339,11 @@ class Member:
         self._pulled[peer] = now
         return True
 
-    def _vote(self) -> None:
+    def _vote(self, now: Instant) -> None:
         if self.voter is None:
             return
         outbox = self._outbox
-        for author, votes in self.voter.due():
+        for author, votes in self.voter.due(partial(self._validator.may_vote, now.monotonic)):
             for at in range(0, len(votes), VOTES_MAX):
                 part = votes[at : at + VOTES_MAX]
                 self._out.append(outbox.send(author, Votes(outbox.session, outbox.next(author), part)))

@@ -34,6 +34,8 @@ BYTES_A_SECOND, BYTES_BURST = 16 * 1024 * 1024, 64 * 1024 * 1024
 COMMITS_A_SECOND, COMMITS_BURST = 2000, 20_000
 PULLS_A_SECOND, PULLS_BURST = 50, 200
 PUSHES_A_SECOND, PUSHES_BURST = 50, 200
+VOTES_A_SECOND, VOTES_BURST = 1000, 4000
+"""Each costs a signature, and whoever proposes what it has votes for already is given them again."""
 ANSWERS_A_SECOND, ANSWERS_BURST = 512 * 1024, 2 * 1024 * 1024
 EARNED_BYTES = 2000
 FORGOTTEN_NS = 60_000_000_000
@@ -82,7 +84,7 @@ class ReplayWindow:
 class _Allowance:
     """What one peer may still ask of this node."""
 
-    __slots__ = ("answers", "bytes", "commits", "frames", "pulls", "pushes", "session", "shown", "since")
+    __slots__ = ("answers", "bytes", "commits", "frames", "pulls", "pushes", "session", "shown", "since", "votes")
 
     def __init__(self, now: int) -> None:
         self.shown = 0  # how many of this node's commits it has shown to have
@@ -93,6 +95,7 @@ class _Allowance:
         self.commits = TokenBucket(rate=COMMITS_A_SECOND, burst=COMMITS_BURST, now=now)
         self.pulls = TokenBucket(rate=PULLS_A_SECOND, burst=PULLS_BURST, now=now)
         self.pushes = TokenBucket(rate=PUSHES_A_SECOND, burst=PUSHES_BURST, now=now)
+        self.votes = TokenBucket(rate=VOTES_A_SECOND, burst=VOTES_BURST, now=now)
         self.answers = TokenBucket(rate=ANSWERS_A_SECOND, burst=ANSWERS_BURST, now=now)
 
 
@@ -163,6 +166,13 @@ class ByzantineValidator:
         if self._allowance(now, peer).pushes.take(now):
             return True
         self.rejected["push-throttled"] += 1
+        return False
+
+    def may_vote(self, now: int, peer: AgentId) -> bool:
+        """Whether one more commit of `peer` may be voted for now; if not, it will propose it again."""
+        if self._allowance(now, peer).votes.take(now):
+            return True
+        self.rejected["vote-throttled"] += 1
         return False
 
     def shows(self, now: int, peer: AgentId, session: int, commits: int) -> None:

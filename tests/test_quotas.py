@@ -16,7 +16,14 @@ from knhk_mesh.pending import PendingCommits
 from knhk_mesh.quotas import SECOND, TokenBucket
 from knhk_mesh.replica import INCARNATION_SECONDS, INCARNATIONS_BURST
 from knhk_mesh.requests import ClientOperation, Status, Write
-from knhk_mesh.security import FRAMES_A_SECOND, FRAMES_BURST, PULLS_A_SECOND, PULLS_BURST
+from knhk_mesh.security import (
+    FRAMES_A_SECOND,
+    FRAMES_BURST,
+    PULLS_A_SECOND,
+    PULLS_BURST,
+    VOTES_A_SECOND,
+    VOTES_BURST,
+)
 from tests.commit_graphs import NOW, START_MS, add, replica, send, signer
 from tests.mesh_shell import MS, Shell
 
@@ -119,13 +126,17 @@ def test_a_frame_that_was_throttled_may_come_again():
     assert pair.push(0, SECOND)
 
 
-def test_pulls_are_answered_at_their_own_rate():
+@pytest.mark.parametrize(
+    ("what", "rate", "burst"), [("pull", PULLS_A_SECOND, PULLS_BURST), ("vote", VOTES_A_SECOND, VOTES_BURST)]
+)
+def test_pulls_and_votes_are_answered_at_their_own_rates(what, rate, burst):
     pair = Pair()
     validator, peer = pair.node.validator, pair.peers[0]
-    assert sum(validator.may_pull(0, peer) for _ in range(PULLS_BURST + 9)) == PULLS_BURST
-    assert sum(validator.may_pull(SECOND, peer) for _ in range(999)) == PULLS_A_SECOND
-    assert validator.rejected["pull-throttled"] == 9 + 999 - PULLS_A_SECOND
-    assert validator.may_pull(SECOND, pair.peers[1])
+    may = getattr(validator, f"may_{what}")
+    assert sum(may(0, peer) for _ in range(burst + 9)) == burst
+    assert sum(may(SECOND, peer) for _ in range(rate + 99)) == rate
+    assert validator.rejected[f"{what}-throttled"] == 9 + 99
+    assert may(SECOND, pair.peers[1])
 
 
 @pytest.mark.parametrize("frame_bytes_max", [64 * 1024, 1 << 20, 16 << 20])

@@ -10,6 +10,7 @@ from knhk_mesh.commits import NO_COMMIT, make_commit
 from knhk_mesh.messages import Certificates, Delta, Echo, Probe, Propose, Votes, encode_frame
 from knhk_mesh.quorum import Certificate, check_certificate, statement_of
 from knhk_mesh.requests import CertificateOf, Written
+from knhk_mesh.security import VOTES_BURST
 from tests.commit_graphs import add, signer
 from tests.members import given_votes, inject, isolate, mesh, opened, result, roster, stable
 from tests.mesh_shell import MS, Shell
@@ -116,6 +117,23 @@ def test_a_member_that_has_voted_votes_for_no_other_commit_of_the_slot_after_a_r
     assert shell.voting(1) == "votes"
     voter = shell.nodes[1].member.voter
     assert voter.vote(rival) is None and voter.vote(mine) is not None
+
+
+def test_a_member_that_proposes_without_end_gets_votes_at_a_rate_and_others_all_of_theirs():
+    shell = mesh()
+    for number in range(40):
+        assert isinstance(stable(shell, 0, f"x{number}", request=number), Written)
+    log = shell.nodes[0].replica.log
+    commits = [log.held[one].wire for one in log.accepted if log.held[one].author == shell.ids[0]][-40:]
+    for _ in range(2 * VOTES_BURST // 40):
+        inject(shell, 0, 1, lambda session, sequence: Propose(session, sequence, commits))
+    votes = [opened(frame) for _, target, frame in shell.frames if target == 0]
+    assert VOTES_BURST - 40 <= sum(len(one.votes) for one in votes if isinstance(one, Votes)) <= VOTES_BURST
+    shell.frames.clear()
+    assert isinstance(stable(shell, 2, "y"), Written)
+    shell.pulse()
+    assert isinstance(stable(shell, 0, "z", request=99), Written), "it delays, and never refuses for ever"
+    assert len(given_votes(shell, 1)) == 42
 
 
 def test_certificates_outlive_a_restart_of_a_node():
