@@ -6,13 +6,7 @@
     persisted(now, token)        a Persist, and all before it, is durable
     submit(now, request, what)   a client's request, answered by a Reply with the same number
 
-**Output commit.**  The node works on what it has in memory, at once, but nothing leaves it before what it rests
-on is durable: while a Persist is outstanding, frames, replies and events wait in order behind it.  So whatever a
-peer, a client or an observer has seen survives a crash, no acknowledged write is lost and no slot is used twice;
-what was in memory only is forgotten together with every trace of it (Strom and Yemini, 1985).
-
-Probes, echoes and what the detector has found need not wait: a slow disk is no reason to be called unreachable.  What
-they tell of an incarnation and of enrolments, they tell only once that is durable.
+Nothing leaves before what it rests on is durable (`output_commit`).
 
 **The write gate.**  A write that is for healthy nodes alone is refused while this one is not, and looked at once more
 when its answer is let go: what was true when it came may not be true when its disk has it (spec-defects 2 and 8).
@@ -20,34 +14,26 @@ when its answer is let go: what was true when it came may not be true when its d
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from knhk_mesh.ballots import ASKED_A_PEER_MAX
-from knhk_mesh.commits import (
-    BODY_BYTES_MAX,
-    OPERATIONS_MAX,
-    Operation,
-    Verify,
-    check_operation,
-    fits_a_commit,
-    open_commit,
-)
+from knhk_mesh.commits import Verify, open_commit
 from knhk_mesh.config import NodeConfig
 from knhk_mesh.crdt import TYPES, InvalidOperation
-from knhk_mesh.effects import Effect, Event, Instant, Persist, RandomSource, Record, Reply, Send, SetTimer
+from knhk_mesh.effects import Effect, Event, Instant, RandomSource, Record, Reply, SetTimer
 from knhk_mesh.errors import BadFrame, ConfigError
 from knhk_mesh.gossip import GossipCoordinator
 from knhk_mesh.identity import AgentId, Signer, verify
 from knhk_mesh.member import Member
 from knhk_mesh.messages import Delta, Propose, Pull, Push, is_free
 from knhk_mesh.outbox import Outbox
+from knhk_mesh.output_commit import OutputCommit
 from knhk_mesh.peer_registry import PeerRegistry
+from knhk_mesh.prepare import prepare_operations
 from knhk_mesh.replica import OpenCommit, Replica
 from knhk_mesh.requests import (
     CertificateOf,
-    ClientOperation,
     Digest,
     Digests,
     Indefinite,
@@ -72,7 +58,6 @@ TOLD_EVERY_ROUNDS = 10
 """How often a node that is asked to tells of its selections and its resources."""
 EFFECTS_A_CALL_MAX = 4096
 """What one call may add before the node sees that its disk has stalled."""
-IDENTITY_RECORDS = ("incarnation", "enrolled")
 KNOWN_RECORDS = ("incarnation", "commit", "enrolled", "vote", "certificate")
 
 
@@ -139,7 +124,7 @@ class Node:
             random=random,
             measured=self.topology.measured,
             round_trip=self.topology.round_trip,
-            identity_durable=self._identity_durable,
+            identity_durable=lambda: self._output.identity_durable(self.replica.journal),
             verify=verify,
         )
         self.member.recover(records)
@@ -150,10 +135,7 @@ class Node:
         self._gated: set[int] = set()
         self._random = random
         self._next_round = 0
-        self._token = 0
-        self._durable = 0
-        self._identity_token = 0  # of the last Persist with what probes and echoes tell of
-        self._held_back: deque[tuple[int, Effect]] = deque()
+        self._output = OutputCommit()
 
     def start(self, now: Instant) -> list[Effect]:
         """Register the members, choose an incarnation if there is none, and set the first round's timer."""
@@ -239,7 +221,7 @@ class Node:
     @property
     def _stalled(self) -> bool:
         """Whether so much waits for the disk that nothing more may be made to wait."""
-        return len(self._held_back) >= self.config.requests_waiting_max
+        return len(self._output) >= self.config.requests_waiting_max
 
     def _observations(self) -> list[Event]:
         """What this node was asked to tell of itself, every TOLD_EVERY_ROUNDS rounds."""
@@ -261,7 +243,7 @@ class Node:
         """How much of each bounded thing is in use."""
         replica, member = self.replica, self.member
         return {
-            "held_back": len(self._held_back),
+            "held_back": len(self._output),
             "pending_commits": len(replica.pending),
             "pending_bytes": replica.pending.bytes,
             "proposals": member.voter.waiting if member.voter is not None else 0,
@@ -280,17 +262,9 @@ class Node:
             "quorum_reads": config.requests_waiting_max + 1,
         }
 
-    def _identity_durable(self) -> bool:
-        """Whether this node's incarnation, and every enrolment that it has made, would survive a crash."""
-        pending = any(record.kind in IDENTITY_RECORDS for record in self.replica.journal)
-        return not pending and self._durable >= self._identity_token
-
     def persisted(self, now: Instant, token: int) -> list[Effect]:
         """Everything up to `token` is durable: let go of what waited for it."""
-        self._durable = max(self._durable, token)
-        free: list[Effect] = []
-        while self._held_back and self._held_back[0][0] <= self._durable:
-            free.append(self._held_back.popleft()[1])
+        free = self._output.persisted(token)
         return [self._gate_again(now, one) for one in free] if self._gated else free
 
     def _gate_again(self, now: Instant, effect: Effect) -> Effect:
@@ -329,10 +303,16 @@ class Node:
         return self._status(now)
 
     def _write(self, now: Instant, request: int, what: Write) -> list[Effect]:
+        if self.agent_id in self.replica.log.proofs:
+            why = "this node's own key is proven to have forked: nobody would take in what it writes"
+            return [Reply(request, Refusal(why))]
+        shut = self.member.gate(now, what.level)
+        if shut is not None:
+            return [Reply(request, shut)]
         try:
-            operations, resolved = self._operations(now, what)
-        except _Refused as refused:
-            return [Reply(request, refused.refusal)]
+            operations, resolved = prepare_operations(self.replica.state, what.operations)
+        except InvalidOperation as error:
+            return [Reply(request, Refusal(str(error)))]
         commit = self.replica.write(now, operations)
         written = Written(commit=commit.id, resolved=resolved)
         if self.member.gated(what.level):
@@ -340,39 +320,6 @@ class Node:
         if what.level == "stable":
             return self.member.certify(now, request, commit, written)
         return [Reply(request, written)]
-
-    def _operations(self, now: Instant, what: Write) -> tuple[list[Operation], tuple[dict[str, int], ...]]:
-        """What the clients' operations come to.  Raises _Refused."""
-        if self.agent_id in self.replica.log.proofs:
-            raise _Refused("this node's own key is proven to have forked: nobody would take in what it writes")
-        shut = self.member.gate(now, what.level)
-        if shut is not None:
-            raise _Refused(shut.reason)
-        operations = []
-        resolved: list[dict[str, int]] = []
-        for index, asked in enumerate(what.operations):
-            try:
-                operation = self._prepare(asked)
-            except InvalidOperation as error:
-                raise _Refused(f"operations[{index}]: {error}") from None
-            operations.append(operation)
-            dots = operation.value[1] if (asked.type, asked.action) == ("orset", "remove") else None
-            resolved.append({} if dots is None else {"dots": len(dots)})
-        if not operations:
-            raise _Refused("operations: at least one")
-        if not fits_a_commit(operations):
-            raise _Refused(f"operations: more than a commit holds ({OPERATIONS_MAX}, {BODY_BYTES_MAX} bytes)")
-        return operations, tuple(resolved)
-
-    def _prepare(self, asked: ClientOperation) -> Operation:
-        kind = TYPES.get(asked.type)
-        if kind is None:
-            raise InvalidOperation(f'unknown type "{asked.type}"; one of {", ".join(sorted(TYPES))}')
-        current = self.replica.state.data.get((asked.type, asked.object))
-        value = (current if current is not None else kind()).prepare(asked.action, asked.value)
-        operation = Operation(asked.object, asked.type, asked.action, value)
-        check_operation(operation)
-        return operation
 
     def _read(self, what: Read) -> Result:
         kind = TYPES.get(what.type)
@@ -405,51 +352,22 @@ class Node:
 
     def _release(self, effects: Sequence[Effect]) -> list[Effect]:
         """Order what one call produced: journal first, and what rests on it only when it is durable."""
-        replica = self.replica
+        journal, events = self.replica.journal, self.replica.events
         if self.registry.changes:
             self._tell_standing()
-        if not replica.journal and not replica.events and self._durable == self._token:
-            if self._gated:
-                self._ungate(effects)
-            return list(effects)
-        out: list[Effect] = []
-        if replica.journal:
-            self._token += 1
-            out.append(Persist(self._token, tuple(replica.journal)))
-            if any(record.kind in IDENTITY_RECORDS for record in replica.journal):
-                self._identity_token = self._token
-            replica.journal.clear()
-        observed: list[Effect] = [*replica.events, *effects] if replica.events else list(effects)
-        replica.events.clear()
-        if self._durable == self._token:
-            self._ungate(observed)
-            return [*out, *observed] if out else observed
-        for effect in observed:
-            if isinstance(effect, SetTimer) or (isinstance(effect, Send | Event) and effect.free):
-                out.append(effect)
-            else:
-                self._held_back.append((self._token, effect))
-        return out
-
-    def _ungate(self, effects: Iterable[Effect]) -> None:
-        """These answers go out at once: nothing that they rest on has yet to become durable."""
-        for effect in effects:
-            if isinstance(effect, Reply):
+        out = self._output.release(journal, [*events, *effects])
+        journal.clear()
+        events.clear()
+        for effect in out if self._gated else ():
+            if isinstance(effect, Reply):  # it rests on nothing that has yet to become durable
                 self._gated.discard(effect.request)
+        return out
 
     def _tell_standing(self) -> None:
         for agent, suspected, score in self.registry.changes:
             name = "suspected" if suspected else "cleared"
             self.replica.events.append(Event(name, {"agent": agent.hex(), "score": score}))
         self.registry.changes.clear()
-
-
-class _Refused(Exception):
-    """A write that is definitely not carried out."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.refusal = Refusal(reason)
 
 
 def _following(at: int, interval: int, now: Instant) -> int:

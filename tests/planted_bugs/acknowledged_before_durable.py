@@ -4,15 +4,15 @@ SHOWS = "campaign power-cuts.toml"
 
 
 def plant():
-    from knhk_mesh.node import Node
+    from knhk_mesh.output_commit import OutputCommit
 
-    release = Node._release
+    release = OutputCommit.release
 
-    def at_once(self, effects):
+    def at_once(self, records, effects):
         held_before = len(self._held_back)
-        out = release(self, effects)
+        out = list(release(self, records, effects))
         while len(self._held_back) > held_before:
             out.append(self._held_back.pop()[1])
         return out
 
-    Node._release = at_once
+    OutputCommit.release = at_once
