@@ -164,14 +164,17 @@ class Ballots:
         bad: list[str] = []
         for vote in votes:
             try:
-                statement = check_vote(self._roster, voter, vote, self._verify)
+                commit = read_statement(self._roster.network, vote.statement).id
+                ballot = self._open.get(commit)
+                if ballot is None or voter in ballot.votes:
+                    continue  # certified already, or given up: more votes than are needed are no fault, and cost little
+                check_vote(self._roster, voter, vote, self._verify)
             except BadCertificate as error:
                 bad.append(error.reason)
                 continue
-            ballot = self._open.get(statement.id)
-            if ballot is None or ballot.statement != vote.statement:
-                continue  # certified already, or given up: more votes than are needed are no fault
-            certificate = self._count(statement.id, voter, vote.signature)
+            if ballot.statement != vote.statement:
+                continue
+            certificate = self._count(commit, voter, vote.signature)
             if certificate is not None:
                 complete.append(certificate)
         return complete, bad

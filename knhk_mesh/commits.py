@@ -57,7 +57,7 @@ Slot = tuple[bytes, bytes, int]
 Verify = Callable[[AgentId, bytes, bytes], bool]
 
 
-class Operation(msgspec.Struct, frozen=True, array_like=True):
+class Operation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One change to one object.  `type` is a key of `crdt.TYPES`; an object is named by (type, object)."""
 
     object: str
@@ -66,7 +66,7 @@ class Operation(msgspec.Struct, frozen=True, array_like=True):
     value: Any
 
 
-class Proof(msgspec.Struct, frozen=True, array_like=True):
+class Proof(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Two signed headers of one author for one slot.  The one with the smaller id stands first."""
 
     first: bytes
@@ -80,14 +80,14 @@ class Proof(msgspec.Struct, frozen=True, array_like=True):
         return _header_author(self.first)
 
 
-class Body(msgspec.Struct, frozen=True, array_like=True):
+class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What a commit says: operations, and for a fence the proof that it accuses with."""
 
     operations: tuple[Operation, ...]
     proof: Proof | None = None
 
 
-class WireCommit(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class WireCommit(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A commit as it travels and is stored; the module's docstring has the bytes."""
 
     header: bytes
@@ -221,6 +221,8 @@ def open_commit(network: bytes, wire: WireCommit, verify: Verify = verify) -> Co
 def _open_body(data: bytes) -> Body:
     try:
         body = _decode_body(data)
+    # How deep the decoder goes depends on the stack, and whether a commit is valid must not: so there are no unknown
+    # fields, which would be valid at any depth that it reaches, and no type takes a value that is deeply nested.
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadCommit("body", str(error)) from None
     if len(body.operations) > OPERATIONS_MAX:

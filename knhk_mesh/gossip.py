@@ -143,24 +143,23 @@ class GossipCoordinator:
 
     def on_delta(self, now: Instant, peer: AgentId, frame: Delta) -> list[Send]:
         """Merge what a peer sent."""
-        for reason in self.merge_state(now, frame.commits, source=peer):
-            self._validator.charge_commit(now, peer, reason)
+        self.merge_state(now, frame.commits, source=peer)
         return []
 
     def take_in(self, now: Instant, peer: AgentId, commits: Sequence[WireCommit]) -> list[bytes]:
-        """Merge what `peer` sent, and charge it for what no correct node would pass on; the ids of all of it."""
-        for reason in self.merge_state(now, commits, source=peer):
-            self._validator.charge_commit(now, peer, reason)
+        """Merge what `peer` sent; the ids of all of it."""
+        self.merge_state(now, commits, source=peer)
         return [commit_id(wire.header) for wire in commits]
 
-    def merge_state(self, now: Instant, commits: Sequence[WireCommit], *, source: AgentId = b"") -> list[str]:
-        """Take in commits; returns the reasons for which some were thrown out."""
+    def merge_state(self, now: Instant, commits: Sequence[WireCommit], *, source: AgentId) -> None:
+        """Take in commits, and charge each that no correct node would pass on to who brought it."""
         start = self._phases.now()
         _, bad = self._replica.merge(
             now, commits, source=source, may_open=partial(self._validator.may_open, now.monotonic, source)
         )
         self._phases.since("merge", start)
-        return [error.reason for error in bad]
+        for bringer, error in bad:
+            self._validator.charge_commit(now, bringer, error.reason)
 
     def check_convergence(self) -> list[Event]:
         """One event when this node has become quiescent with all the peers of its last round, else none."""

@@ -54,7 +54,7 @@ Counter64 = Annotated[int, msgspec.Meta(ge=0)]
 """An unsigned 64-bit integer, msgpack's widest."""
 
 
-class Push(msgspec.Struct, array_like=True, tag="push", gc=False, frozen=True):
+class Push(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="push", gc=False, frozen=True):
     """The sender's root (32 bytes).  Equal roots end the exchange at once."""
 
     session: Counter64
@@ -62,7 +62,7 @@ class Push(msgspec.Struct, array_like=True, tag="push", gc=False, frozen=True):
     root: bytes
 
 
-class Pull(msgspec.Struct, array_like=True, tag="pull", frozen=True):
+class Pull(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="pull", frozen=True):
     """The sender's root and branch heads, and ids that it wants by name."""
 
     session: Counter64
@@ -75,7 +75,7 @@ class Pull(msgspec.Struct, array_like=True, tag="pull", frozen=True):
     answer: bool
 
 
-class Delta(msgspec.Struct, array_like=True, tag="delta", frozen=True):
+class Delta(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="delta", frozen=True):
     """Commits that the sender believes the receiver lacks."""
 
     session: Counter64
@@ -83,7 +83,7 @@ class Delta(msgspec.Struct, array_like=True, tag="delta", frozen=True):
     commits: list[WireCommit]
 
 
-class Probe(msgspec.Struct, array_like=True, tag="probe", gc=False, frozen=True):
+class Probe(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="probe", gc=False, frozen=True):
     """`nonce` has 8 random bytes; whoever sends them back in time can be reached, and can reach us."""
 
     session: Counter64
@@ -92,7 +92,7 @@ class Probe(msgspec.Struct, array_like=True, tag="probe", gc=False, frozen=True)
     incarnation: bytes
 
 
-class Echo(msgspec.Struct, array_like=True, tag="echo", gc=False, frozen=True):
+class Echo(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="echo", gc=False, frozen=True):
     """The answer to a probe; `enrolled` is empty where there is no roster."""
 
     session: Counter64
@@ -101,7 +101,7 @@ class Echo(msgspec.Struct, array_like=True, tag="echo", gc=False, frozen=True):
     enrolled: bytes
 
 
-class Ask(msgspec.Struct, array_like=True, tag="ask", gc=False, frozen=True):
+class Ask(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="ask", gc=False, frozen=True):
     """Asks for the receiver's frontier as it is now."""
 
     session: Counter64
@@ -109,7 +109,7 @@ class Ask(msgspec.Struct, array_like=True, tag="ask", gc=False, frozen=True):
     nonce: bytes
 
 
-class Frontier(msgspec.Struct, array_like=True, tag="frontier", frozen=True):
+class Frontier(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="frontier", frozen=True):
     """Commits that together have all in their past that the sender has accepted."""
 
     session: Counter64
@@ -118,7 +118,7 @@ class Frontier(msgspec.Struct, array_like=True, tag="frontier", frozen=True):
     ids: list[bytes]
 
 
-class Propose(msgspec.Struct, array_like=True, tag="propose", frozen=True):
+class Propose(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="propose", frozen=True):
     """Commits of the sender's own, for which it wants votes."""
 
     session: Counter64
@@ -126,7 +126,7 @@ class Propose(msgspec.Struct, array_like=True, tag="propose", frozen=True):
     commits: list[WireCommit]
 
 
-class Votes(msgspec.Struct, array_like=True, tag="votes", frozen=True):
+class Votes(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="votes", frozen=True):
     """Votes of the sender."""
 
     session: Counter64
@@ -134,7 +134,7 @@ class Votes(msgspec.Struct, array_like=True, tag="votes", frozen=True):
     votes: list[Vote]
 
 
-class Certificates(msgspec.Struct, array_like=True, tag="certificates", frozen=True):
+class Certificates(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="certificates", frozen=True):
     """Certificates, which prove themselves, whoever made them."""
 
     session: Counter64

@@ -70,14 +70,14 @@ class PendingCommits:
             return max(self._brought, key=lambda source: len(self._brought[source]))
         return max(self._brought_bytes, key=self._brought_bytes.__getitem__)
 
-    def arrived(self, parent: bytes) -> list[Commit]:
-        """`parent` is held now; returns the commits that lack nothing any more, and forgets them."""
+    def arrived(self, parent: bytes) -> list[tuple[Commit, AgentId]]:
+        """`parent` is held now; returns what lacks nothing any more, each with who brought it, and forgets it."""
         ready = []
         for waiter in self._waiting_on.pop(parent, ()):
             lacks = self._lacks[waiter]
             lacks.pop(parent, None)
             if not lacks:
-                ready.append(self._commits[waiter])
+                ready.append((self._commits[waiter], self._source[waiter]))
                 self._remove(waiter)
         return ready
 

@@ -7,6 +7,7 @@ replica can apply it without asking; that is resolved here, against the source's
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from knhk_mesh.commits import BODY_BYTES_MAX, OPERATIONS_MAX, Operation, check_operation, fits_a_commit
 from knhk_mesh.crdt import TYPES, InvalidOperation
@@ -26,8 +27,8 @@ def prepare_operations(
         except InvalidOperation as error:
             raise InvalidOperation(f"operations[{index}]: {error}") from None
         operations.append(operation)
-        dots = operation.value[1] if (one.type, one.action) == ("orset", "remove") else None
-        resolved.append({} if dots is None else {"dots": len(dots)})
+        value: Any = operation.value
+        resolved.append({"dots": len(value[1])} if (one.type, one.action) == ("orset", "remove") else {})
     if not operations:
         raise InvalidOperation("operations: at least one")
     if not fits_a_commit(operations):
@@ -40,7 +41,7 @@ def _prepare(state: VersionedState, asked: ClientOperation) -> Operation:
     if kind is None:
         raise InvalidOperation(f'unknown type "{asked.type}"; one of {", ".join(sorted(TYPES))}')
     current = state.data.get((asked.type, asked.object))
-    value = (current if current is not None else kind()).prepare(asked.action, asked.value)
+    value: Any = (current if current is not None else kind()).prepare(asked.action, asked.value)
     operation = Operation(asked.object, asked.type, asked.action, value)
     check_operation(operation)
     return operation

@@ -70,14 +70,14 @@ class Statement(NamedTuple):
         return (self.author, self.incarnation, self.seq)
 
 
-class Vote(msgspec.Struct, frozen=True, array_like=True):
+class Vote(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A member's signature of a statement's bytes; who the member is, whoever counts it knows."""
 
     statement: bytes
     signature: bytes
 
 
-class Certificate(msgspec.Struct, frozen=True, array_like=True):
+class Certificate(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A statement's bytes and (voter, signature) of each vote, by ascending voter."""
 
     statement: bytes

@@ -95,14 +95,14 @@ class HeadTable:
         return Comparison([entry for entry in ours if entry not in theirs], sorted(theirs.difference(ours)), theirs)
 
     def shown_by(self, comparison: Comparison) -> int:
-        """How many accepted commits the peer's heads have in their own chains; side branches are not counted."""
-        common = sum(unpack_head(entry)[1] + 1 for entry in comparison.theirs if entry in self._entries)
-        for entry in comparison.only_theirs:
+        """How many accepted commits the peer's heads have in their chains, each once; side branches do not count."""
+        shown: dict[bytes, int] = {}
+        for entry in comparison.theirs:
             tag, seq, commit = unpack_head(entry)
             chain = self._chains.get(tag)
             if chain is not None and seq < len(chain.commits) and chain.commits[seq].id == commit:
-                common += seq + 1
-        return common
+                shown[tag] = max(shown.get(tag, 0), seq + 1)
+        return sum(shown.values())
 
     def lacks_any(self, comparison: Comparison) -> bool:
         """Whether the peer names a commit that this log does not hold."""

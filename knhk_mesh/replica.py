@@ -44,8 +44,9 @@ from knhk_mesh.state import VersionedState
 OpenCommit = Callable[[bytes, WireCommit], Commit]
 
 INCARNATIONS_BURST = 8
-"""An author may begin so many chains at once, and one more every INCARNATION_SECONDS: each is an entry in every row of
-heads for ever.  One that a commit of somebody else names comes in at once, or its author could hold others up."""
+"""An author may bring so many chains that it begins at once, and one more every INCARNATION_SECONDS: each is an entry
+in every row of heads for ever.  One that another member brings, or that a commit of another's names, comes in at once:
+that one has let it in, and its author could otherwise keep members from ever having what the others have."""
 INCARNATION_SECONDS = 10
 
 
@@ -158,42 +159,42 @@ class Replica:
         *,
         source: AgentId = b"",
         may_open: Callable[[], bool] = lambda: True,
-    ) -> tuple[list[Commit], list[BadCommit]]:
-        """Take in what `source` sent: (the commits that were newly accepted, past first; why others were thrown out).
+    ) -> tuple[list[Commit], list[tuple[AgentId, BadCommit]]]:
+        """Take in what `source` sent: (commits newly accepted, past first; who brought others, and why they are bad).
 
+        What has waited here may turn out to be bad when `source` brings its past: that is no fault of `source`'s.
         A commit whose past is incomplete waits; one that is held or waiting already is passed over.  `may_open` is
         asked for each other one, before it costs anything.
         """
         accepted: list[Commit] = []
-        bad: list[BadCommit] = []
-        ready: deque[Commit] = deque()
+        bad: list[tuple[AgentId, BadCommit]] = []
+        ready: deque[tuple[Commit, AgentId]] = deque()
         for wire in wires:
             identity = commit_id(wire.header)
             if identity in self.log.held or identity in self.pending or not may_open():
                 continue
             try:
                 commit = self._open(self.network, wire)
-                if self._members is not None and commit.author not in self._members:
-                    raise BadCommit("stranger", "its author is no member")
+                self._check_members(commit)
             except BadCommit as error:
-                bad.append(error)
+                bad.append((source, error))
                 continue
             missing = self.log.missing_past(commit)
             if missing:
                 self.pending.add(commit, missing, source)
                 continue
-            ready.append(commit)
+            ready.append((commit, source))
             while ready:
-                one = ready.popleft()
+                one, bringer = ready.popleft()
                 if one.id in self.log.held:
                     continue
-                if not self._may_begin(now, one):
+                if not self._may_begin(now, one, bringer):
                     self.delayed += 1
                     continue
                 try:
                     self.log.check(one)
                 except BadCommit as error:
-                    bad.append(error)
+                    bad.append((bringer, error))
                     continue
                 accepted.extend(self._take_in(now, one))
                 ready.extend(self.pending.arrived(one.id))
@@ -201,9 +202,18 @@ class Replica:
             self.events.append(Event("accepted", {"ids": [one.id.hex() for one in accepted]}))
         return accepted, bad
 
-    def _may_begin(self, now: Instant, commit: Commit) -> bool:
+    def _check_members(self, commit: Commit) -> None:
+        """Only members write, and only members can be accused: anybody can make up a key that forks, and its proof."""
+        if self._members is None:
+            return
+        if commit.author not in self._members:
+            raise BadCommit("stranger", "its author is no member")
+        if commit.accused is not None and commit.accused not in self._members:
+            raise BadCommit("proof", "it accuses somebody who is no member")
+
+    def _may_begin(self, now: Instant, commit: Commit, source: AgentId) -> bool:
         """Whether the chain that `commit` begins, if it does, may come in now; if not, it comes again."""
-        if commit.seq or self.pending.awaited_by_another(commit):
+        if commit.seq or source not in (commit.author, b"") or self.pending.awaited_by_another(commit):
             return True
         bucket = self._beginnings.get(commit.author)
         if bucket is None:

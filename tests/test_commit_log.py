@@ -131,7 +131,7 @@ def test_a_commit_may_not_vouch_for_whom_its_own_past_proves():
     )  # fmt: skip
     send(node, [accusing, first])
     _, bad = node.merge(NOW, [vouching.wire])
-    assert [one.reason for one in bad] == ["vouches"]
+    assert [error.reason for _, error in bad] == ["vouches"]
 
 
 def test_a_commit_waits_for_its_past():
@@ -177,7 +177,7 @@ def test_a_commit_that_was_tampered_with_is_thrown_out(reason, spoil):
         open_commit(node.network, spoil(wire))
     assert error.value.reason == reason
     accepted_now, bad = node.merge(NOW, [spoil(wire)])
-    assert not accepted_now and [one.reason for one in bad] == [reason]
+    assert not accepted_now and [error.reason for _, error in bad] == [reason]
 
 
 @pytest.mark.parametrize("clock", [START_MS << 16, (START_MS + 600_001) << 16])
@@ -187,7 +187,7 @@ def test_a_clock_is_bounded_by_its_past(clock):
         signer("x0"), network=node.network, incarnation=bytes(16), seq=0, prev=NO_COMMIT, deps=[], clock=clock
     )
     _, bad = node.merge(NOW, [commit.wire])
-    assert [one.reason for one in bad] == ["clock"]
+    assert [error.reason for _, error in bad] == ["clock"]
 
 
 def test_a_restarted_replica_is_what_it_was_and_reuses_no_slot():

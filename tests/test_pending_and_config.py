@@ -26,6 +26,10 @@ SIZE = COMMITS[0].wire.size
 PARENTS = [bytes([number]) * 32 for number in range(4)]
 
 
+def brought(*numbers):
+    return [(COMMITS[number], b"peer") for number in numbers]
+
+
 def roomy(**quota):
     return PendingCommits(**{"commits_max": 100, "bytes_max": 10**6} | quota)
 
@@ -50,7 +54,7 @@ def test_what_exceeds_the_quota_is_dropped_oldest_first_and_counted(quota):
         pending.add(COMMITS[number], [PARENTS[0]], b"peer")
         assert waiting(pending) == list(range(max(0, number - 2), number + 1))
     assert (len(pending), pending.dropped) == (3, 7)
-    assert pending.arrived(PARENTS[0]) == COMMITS[7:10], "what was dropped does not come back"
+    assert pending.arrived(PARENTS[0]) == brought(7, 8, 9), "what was dropped does not come back"
     assert len(pending) == 0 and pending.roots(9) == []
 
 
@@ -64,7 +68,7 @@ def test_what_left_gives_its_room_back():
     pending = roomy(commits_max=2, bytes_max=2 * SIZE)
     for number in range(10):
         pending.add(COMMITS[number], [PARENTS[0]], b"peer")
-        assert pending.arrived(PARENTS[0]) == [COMMITS[number]]
+        assert pending.arrived(PARENTS[0]) == brought(number)
     assert pending.dropped == 0
 
 
@@ -80,9 +84,9 @@ def test_those_that_a_parent_completes_come_in_the_order_in_which_they_came():
     for number in (3, 1, 2):
         pending.add(COMMITS[number], [PARENTS[0]], b"peer")
     pending.add(COMMITS[0], [PARENTS[0], PARENTS[1]], b"peer")
-    assert pending.arrived(PARENTS[0]) == [COMMITS[number] for number in (3, 1, 2)]
+    assert pending.arrived(PARENTS[0]) == brought(3, 1, 2)
     assert pending.arrived(PARENTS[0]) == [], "once"
-    assert pending.arrived(PARENTS[1]) == [COMMITS[0]]
+    assert pending.arrived(PARENTS[1]) == brought(0)
 
 
 def test_what_waits_here_itself_is_not_asked_for():
@@ -106,7 +110,7 @@ def test_pending_is_what_a_list_of_waiters_would_be(steps, commits_max):
         if isinstance(step, bytes):
             ready = [number for number, lacks in model.items() if lacks == {step}]
             model = {number: lacks - {step} for number, lacks in model.items() if lacks != {step}}
-            assert pending.arrived(step) == [COMMITS[number] for number in ready]
+            assert pending.arrived(step) == brought(*ready)
         else:
             number, lacks = step
             pending.add(COMMITS[number], sorted(lacks), b"peer")

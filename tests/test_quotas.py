@@ -163,7 +163,7 @@ def test_what_waits_for_a_disk_that_stands_still_is_bounded():
         shell.pulse()
         for other in (1, 2, 3):
             shell.durable(other)
-    assert len(shell.nodes[0]._held_back) <= 2 * 50
+    assert len(shell.nodes[0]._output) <= 2 * 50
 
 
 # What waits for its past

@@ -10,12 +10,11 @@ def plant():
 
     merge = Replica.merge
 
-    def blamed(self, now, commits, *, source=b""):
+    def blamed(self, now, commits, *, source):
         for wire in commits:
             _, bad = merge(self._replica, now, [wire], source=source)
             author = wire.header[48:80]
             if bad and self._registry.get_peer(author) is not None:
                 self._registry.update_reputation(author, -100, now=now.monotonic)
-        return []
 
     GossipCoordinator.merge_state = blamed
