@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
 class HeadTable:
     """The entries of a log's branch heads, kept as commits are accepted: O(1) a commit, O(heads) a question."""
 
-    __slots__ = ("_chains", "_entries", "_entry_of", "_log", "_tags", "_whole_row")
+    __slots__ = ("_bytes", "_chains", "_entries", "_entry_of", "_log", "_tags", "_whole_row")
 
     def __init__(self, log: CommitLog) -> None:
         self._log = log
@@ -46,6 +46,7 @@ class HeadTable:
         self._entry_of: dict[bytes, bytes] = {}  # a branch head's id -> its entry
         self._tags: dict[tuple[bytes, bytes], bytes] = {}
         self._chains: dict[bytes, Chain] = {}
+        self._bytes: dict[bytes, list[int]] = {}  # tag -> of each commit of the chain, the bytes up to and with it
         self._whole_row: bytes | None = None  # None: something was accepted since it was made
 
     def accepted(self, commit: Commit) -> None:
@@ -55,6 +56,10 @@ class HeadTable:
         if tag is None:
             tag = self._tags[key] = chain_tag(*key)
             self._chains[tag] = self._log.chains[key]
+            self._bytes[tag] = []
+        sizes = self._bytes[tag]
+        if len(sizes) < len(self._chains[tag].commits):  # not of a side branch
+            sizes.append((sizes[-1] if sizes else 0) + commit.wire.size)
         entry = pack_head(tag, commit)
         old = self._entry_of.pop(commit.prev, None)
         if old is not None:
@@ -95,13 +100,14 @@ class HeadTable:
         return Comparison([entry for entry in ours if entry not in theirs], sorted(theirs.difference(ours)), theirs)
 
     def shown_by(self, comparison: Comparison) -> int:
-        """How many accepted commits the peer's heads have in their chains, each once; side branches do not count."""
+        """The bytes of the accepted commits that the peer's heads have in their chains, each once; side branches do not
+        count."""
         shown: dict[bytes, int] = {}
         for entry in comparison.theirs:
             tag, seq, commit = unpack_head(entry)
             chain = self._chains.get(tag)
             if chain is not None and seq < len(chain.commits) and chain.commits[seq].id == commit:
-                shown[tag] = max(shown.get(tag, 0), seq + 1)
+                shown[tag] = max(shown.get(tag, 0), self._bytes[tag][seq])
         return sum(shown.values())
 
     def lacks_any(self, comparison: Comparison) -> bool:
@@ -138,9 +144,19 @@ class HeadTable:
             tag, seq, commit = unpack_head(entry)
             claims.setdefault(tag, []).append((seq, commit))
         parts: list[Sequence[Commit]] = []
+        starts: dict[bytes, int] = {}
         for tag, chain in differing.items():
-            parts.extend(self._after(chain, claims.get(tag, []), comparison.theirs))
-        parts.extend(self._back_from(want) for want in wants if want in self._log.accepted)
+            start, branches = self._after(chain, claims.get(tag, []), comparison.theirs)
+            parts.extend(branches)
+            if not chain.forked:
+                starts[tag] = start
+        for want in wants:
+            if want not in self._log.accepted:
+                continue
+            wanted = self._log.held[want]
+            # What comes of its chain anyway is not sent from further back: the peer has that, and it would come first.
+            start = starts.get(self._tags[wanted.author, wanted.incarnation], wanted.seq + 1)
+            parts.append([wanted] if start <= wanted.seq else self._back_from(wanted))
         return _each_once(self._by_place(parts))
 
     def _place(self, commit: Commit) -> int:
@@ -155,8 +171,11 @@ class HeadTable:
             return sorted((commit for part in parts for commit in part), key=self._place)
         return heapq.merge(*parts, key=self._place)
 
-    def _after(self, chain: Chain, claims: list[tuple[int, bytes]], theirs: set[bytes]) -> list[Sequence[Commit]]:
-        """The commits of `chain` after what the peer's heads cover: its main branch, then what has forked off.
+    def _after(
+        self, chain: Chain, claims: list[tuple[int, bytes]], theirs: set[bytes]
+    ) -> tuple[int, list[Sequence[Commit]]]:
+        """The commits of `chain` after what the peer's heads cover: its main branch from a seq on, then what has forked
+        off.
 
         `claims` are the peer's heads of this chain, (seq, id), that are not ours.
         """
@@ -172,9 +191,9 @@ class HeadTable:
                 start = len(chain.commits)
         branch = chain.commits[start:] if start else chain.commits
         if not chain.forked:
-            return [branch]
+            return start, [branch]
         known = {commit for _, commit in claims}
-        return [branch, *(self._side_branch(chain, head, known) for head in self._heads_of(chain))]
+        return start, [branch, *(self._side_branch(chain, head, known) for head in self._heads_of(chain))]
 
     def _heads_of(self, chain: Chain) -> list[Commit]:
         return [self._log.heads[entry[_ID:]] for entry, owner in self._entries.items() if owner is chain]
@@ -192,8 +211,8 @@ class HeadTable:
             commit = self._log.held[commit.prev]
         return path[::-1]
 
-    def _back_from(self, want: bytes) -> list[Commit]:
-        path = [self._log.held[want]]
+    def _back_from(self, commit: Commit) -> list[Commit]:
+        path = [commit]
         while path[-1].seq and len(path) < WANT_ANCESTORS_MAX:
             path.append(self._log.held[path[-1].prev])
         return path[::-1]

@@ -37,9 +37,9 @@ PUSHES_A_SECOND, PUSHES_BURST = 50, 200
 VOTES_A_SECOND, VOTES_BURST = 1000, 4000
 """Each costs a signature, and whoever proposes what it has votes for already is given them again."""
 ANSWERS_A_SECOND, ANSWERS_BURST = 512 * 1024, 2 * 1024 * 1024
-EARNED_BYTES = 2000
+EARNED_TIMES = 2
 FORGOTTEN_NS = 60_000_000_000
-"""Of one peer; answers in bytes.  Each commit that it shows to have taken in earns EARNED_BYTES of answers, once: who
+"""Of one peer; answers in bytes.  What it shows to have taken in earns EARNED_TIMES as many bytes of answers, once: who
 catches up is served as fast as it can be, and who asks for everything again and again is not.  A peer that starts anew
 may have lost its disk, and earns anew, at most every FORGOTTEN_NS."""
 
@@ -87,7 +87,7 @@ class _Allowance:
     __slots__ = ("answers", "bytes", "commits", "frames", "pulls", "pushes", "session", "shown", "since", "votes")
 
     def __init__(self, now: int) -> None:
-        self.shown = 0  # how many of this node's commits it has shown to have
+        self.shown = 0  # how many bytes of this node's commits it has shown to have
         self.session = -1
         self.since = now
         self.frames = TokenBucket(rate=FRAMES_A_SECOND, burst=FRAMES_BURST, now=now)
@@ -175,14 +175,14 @@ class ByzantineValidator:
         self.rejected["vote-throttled"] += 1
         return False
 
-    def shows(self, now: int, peer: AgentId, session: int, commits: int) -> None:
-        """`peer` has that many of this node's commits, as far as its pull says."""
+    def shows(self, now: int, peer: AgentId, session: int, size: int) -> None:
+        """`peer` has that many bytes of what this node has accepted, as far as its pull says."""
         allowance = self._allowance(now, peer)
         if session != allowance.session and (allowance.session < 0 or now - allowance.since >= FORGOTTEN_NS):
             allowance.session, allowance.since, allowance.shown = session, now, 0
-        if commits > allowance.shown:
-            allowance.answers.give((commits - allowance.shown) * EARNED_BYTES)
-            allowance.shown = commits
+        if size > allowance.shown:
+            allowance.answers.give((size - allowance.shown) * EARNED_TIMES)
+            allowance.shown = size
 
     def room_to_answer(self, now: int, peer: AgentId) -> int:
         """How many bytes more may be sent to `peer` in answer to its pulls."""

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knhk_mesh.commits import NO_COMMIT, make_commit, make_proof, open_commit
+from knhk_mesh.commits import (
+    _HEADER,
+    DOMAIN,
+    NO_COMMIT,
+    WireCommit,
+    _body_hash,
+    _deps_hash,
+    make_commit,
+    make_proof,
+    open_commit,
+)
 from knhk_mesh.errors import BadCommit
 from tests.commit_graphs import NOW, START_MS, Liar, accepted, add, past_of, replica, send, signer
 
@@ -178,6 +188,20 @@ def test_a_commit_that_was_tampered_with_is_thrown_out(reason, spoil):
     assert error.value.reason == reason
     accepted_now, bad = node.merge(NOW, [spoil(wire)])
     assert not accepted_now and [error.reason for _, error in bad] == [reason]
+
+
+@pytest.mark.parametrize("deep", [1, 990, 5000])
+@pytest.mark.parametrize(
+    "body", [b"\x93\x90\xc0", b"\x91\x91\x95\xa1o\xa4gset\xa3add\x01", b"\x92\x90\x95" + b"\xc4\x00" * 4]
+)
+def test_a_body_with_more_than_a_body_has_is_no_body_however_deep_it_goes(body, deep):
+    """How deep the decoder gets depends on the stack, and whether a commit is valid must not."""
+    node = replica("c0", 0)
+    liar, body = signer("x0"), body + b"\x91" * deep + b"\xc0"
+    parts = (DOMAIN, node.network, liar.agent_id, bytes(16), 0, NO_COMMIT)
+    header = _HEADER.pack(*parts, _deps_hash(b""), _body_hash(body), (START_MS << 16) + 1)
+    _, bad = node.merge(NOW, [WireCommit(header, liar.sign(header), b"", body)])
+    assert [error.reason for _, error in bad] == ["body"]
 
 
 @pytest.mark.parametrize("clock", [START_MS << 16, (START_MS + 600_001) << 16])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knhk_mesh.commits import HEADER_BYTES, NO_COMMIT, WIRE_BYTES_MAX, WireCommit, make_commit
-from knhk_mesh.messages import FRAME_BYTES_MIN, Delta, encode_frame, split_heads, unpack_head
+from knhk_mesh.messages import FRAME_BYTES_MIN, Delta, encode_frame, pack_head, split_heads, unpack_head
 from knhk_mesh.reconcile import entries_that_fit, pack_deltas
 from tests.commit_graphs import NOW, START_MS, Liar, accepted, add, past_of, replica, send, signer
 
@@ -281,3 +281,27 @@ def branch(network, value, length):
             )
         )  # fmt: skip
     return chain
+
+
+def test_what_is_wanted_by_name_does_not_bring_back_what_the_peer_has_of_its_chain():
+    """It would come first, and fill the frames: a chain that is far ahead would never get there."""
+    asking, answering = replica("c0", 0), replica("c1", 0)
+    mine = [answering.write(NOW, [add(number)]) for number in range(400)]
+    send(asking, mine[:300])
+    row, low, high = asking.heads.row(entries_max=9, start=b"")
+    lacked = answering.heads.lacked_by_peer(answering.heads.compare(row), low, high, [mine[-1].id])
+    assert list(lacked) == mine[300:]
+
+
+def test_what_a_peer_shows_to_have_counts_once_however_many_heads_of_a_chain_it_lists():
+    answering = replica("c1", 0)
+    mine = [answering.write(NOW, [add(number)]) for number in range(50)]
+    row, _, _ = answering.heads.row(entries_max=9, start=b"")
+    listed = b"".join(pack_head(row[:8], commit) for commit in mine)
+    for heads in (row, listed, listed + row):
+        shown = answering.heads.shown_by(answering.heads.compare(heads))
+        assert shown == sum(commit.wire.size for commit in mine)
+    assert answering.heads.shown_by(answering.heads.compare(pack_head(row[:8], mine[9]))) == sum(
+        commit.wire.size for commit in mine[:10]
+    )
+    assert answering.heads.shown_by(answering.heads.compare(pack_head(bytes(8), mine[9]))) == 0
