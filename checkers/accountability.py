@@ -3,6 +3,8 @@
 Decides, from what the nodes tell:
 
 `wrongly-proven`     a correct node holds a correct one to be proven: zero tolerance
+`stranger-proven`    a correct node holds somebody to be proven who is no member, however sound the proof: anybody can
+                     make up a key that forks, and have every node answer for it
 `bad-proof`          a correct node tells of a proof that does not verify from its recorded bytes (`signed`), or that is
                      against somebody else
 `not-proven-everywhere`   of an author that forks, some core node has no proof in time.  The time begins when the fork
@@ -63,6 +65,7 @@ class Accountability:
         self._forks_min = forks_min
         self._network = network_id(header.quorum.network) if header.quorum is not None else None
         self._byzantine = {entry.index for entry in header.nodes if entry.byzantine}
+        self._members = {entry.agent for entry in header.nodes}
         self._correct = {entry.agent: entry.index for entry in header.nodes if not entry.byzantine}
         self._core = set(header.core)
         self._pairing = Pairing()
@@ -140,7 +143,10 @@ class Accountability:
             said = f"node {node} holds node {self._correct[agent]} to be proven, which is correct"
             data = {"node": node, "agent": agent, "proven": self._correct[agent]}
             found = self._found("wrongly-proven", said, [index], data)
-        if problem is None:
+        elif agent not in self._members:
+            said = f"node {node} holds {str(agent)[:8]} to be proven, who is no member"
+            found = self._found("stranger-proven", said, [index], {"node": node, "agent": agent})
+        if problem is None and agent in self._members:
             self._forks.on_proven(self._timeline.place(event), node, str(agent), index)
         return found
 

@@ -5,7 +5,8 @@ fault's strategy sees each frame that comes, each effect that leaves, and each g
 them.  Several strategies may be in force at once.  What a strategy is, and what the mesh does about it, stands in
 the module that has it:
 
-    commits   equivocate, forge, bad-signature, clocks, deep, wide, slander, vouch
+    commits   equivocate, forge, bad-signature, clocks, slander, vouch
+    pasts     deep, wide, orphan, scatter
     frames    replay, inflate, withhold, selective, garbage, flood, silent, lie-latency
     votes     double-vote, double-propose, late-propose
     here      mix: each round another one of those

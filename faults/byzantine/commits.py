@@ -5,26 +5,24 @@ forge          commits in another's name, and others' commits with their depende
                signature is not over what is said; the deliverer should have checked.
 bad-signature  own commits, with a bit of the signature turned.
 clocks         commits whose clock is not after their past, or beyond the allowance, or as far ahead as is allowed.
-deep           long chains whose first commit is kept back: they wait in the receivers' buffers.
-wide           commits that depend on hundreds of commits which do not exist.
-slander        accusations of correct nodes, with forged proofs.
+slander        accusations of correct nodes, with forged proofs; and sound proofs against keys that it has made up.
 vouch          lends a proven liar a name: passes on what it signs, under commits that do not know of the proof.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from faults.byzantine.attacker import Attacker, Chain, Strategy
-from knhk_mesh.commits import DEPENDENCIES_MAX, Commit, Proof, WireCommit, commit_id, open_commit
+from knhk_mesh.commits import NO_COMMIT, Commit, Proof, WireCommit, commit_id, make_commit, make_proof, open_commit
 from knhk_mesh.effects import Effect, Instant, Send
 from knhk_mesh.errors import BadCommit, BadFrame
-from knhk_mesh.identity import AgentId
+from knhk_mesh.identity import AgentId, Signer
 from knhk_mesh.log import CLOCK_ALLOWANCE_MS
 from knhk_mesh.messages import Delta, Propose, decode_frame
 
-DEEP = 128
-WIDE_A_ROUND = 4
 LENT_MAX = 64
 
 
@@ -115,40 +113,14 @@ class Clocks(Strategy):
         return attacker.deltas(attacker.some(2), [commit.wire])
 
 
-class Deep(Strategy):
-    """Chains without their beginning."""
-
-    def round(self, now: Instant) -> list[Effect]:
-        """DEEP commits, each on the one before it; the first is kept back."""
-        chain = Chain(self.attacker)
-        commits: list[Commit] = []
-        for _ in range(DEEP + 1):
-            commits.append(chain.next(now))
-            chain.advance(commits[-1])
-        self.attacker.lies += 1
-        return self.attacker.together(self.attacker.peers, [commit.wire for commit in commits[1:]])
-
-
-class Wide(Strategy):
-    """Pasts that nobody has."""
-
-    def round(self, now: Instant) -> list[Effect]:
-        """WIDE_A_ROUND commits with as many made-up dependencies as a commit may have."""
-        attacker = self.attacker
-        found: list[Effect] = []
-        for _ in range(WIDE_A_ROUND):
-            made_up = [attacker.random.getrandbits(256).to_bytes(32, "big") for _ in range(DEPENDENCIES_MAX)]
-            found += attacker.deltas(attacker.some(2), [Chain(attacker).next(now, deps=made_up).wire])
-        attacker.lies += 1
-        return found
-
-
 class Slander(Strategy):
-    """Accusations that prove nothing."""
+    """Accusations that prove nothing, or nothing of a member."""
 
     def round(self, now: Instant) -> list[Effect]:
-        """A real header of the victim's, and one that this node has made up, as a proof."""
+        """A victim's real header and one that this node has made up; or a key's that it has made up to fork with."""
         attacker = self.attacker
+        if attacker.random.random() < 0.5:
+            return self._nobody(now)
         held = attacker.node.replica.log.held
         theirs = [one for one in list(held.values())[-50:] if one.author in attacker.peers]
         if not theirs:
@@ -162,6 +134,17 @@ class Slander(Strategy):
         proof = Proof(*pair[0], *pair[1])
         attacker.lies += 1
         return attacker.deltas(attacker.some(2), [Chain(attacker).next(now, proof=proof).wire])
+
+    def _nobody(self, now: Instant) -> list[Effect]:
+        """A proof that is sound, against somebody who is no member: it must cost nobody a fence."""
+        attacker = self.attacker
+        key = Signer(attacker.random.getrandbits(256).to_bytes(32, "big"))
+        fields: dict[str, Any] = {"network": attacker.network, "incarnation": bytes(16), "seq": 0, "prev": NO_COMMIT}
+        one, other = (make_commit(key, deps=[], clock=clock, **fields) for clock in (1, 2))
+        accusing = Chain(attacker).next(now, proof=make_proof(one, other))
+        attacker.tell(accusing)
+        attacker.lies += 1
+        return attacker.deltas(attacker.some(2), [accusing.wire])
 
 
 class Vouch(Strategy):

@@ -5,7 +5,8 @@ inflate      claims of heads and frontiers that do not exist.  A claim changes n
 withhold     keeps back what others need: deltas, frontiers, votes, certificates.
 selective    talks to some of the peers alone.
 garbage      bytes that are no frame, frames that are cut off or too large.
-flood        hundreds of frames a round that cost their receiver work: pushes of made-up roots, pulls of everything.
+flood        hundreds of frames a round that cost their receiver work: pushes of made-up roots, pulls of everything,
+             proposals and votes that were there before.
 silent       sends nothing at all.
 lie-latency  echoes of guessed and of old nonces, so as to seem near; real ones late or never.
 """
@@ -13,8 +14,10 @@ lie-latency  echoes of guessed and of old nonces, so as to seem near; real ones 
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 from faults.byzantine.attacker import Attacker, Strategy
+from knhk_mesh.commits import WireCommit
 from knhk_mesh.effects import Effect, Instant, Send
 from knhk_mesh.errors import BadFrame
 from knhk_mesh.identity import AgentId
@@ -34,10 +37,12 @@ from knhk_mesh.messages import (
     chain_tag,
     decode_frame,
 )
+from knhk_mesh.quorum import Vote, statement_of
 
 KEPT = 256
 REPLAYED = 16
 FLOOD_A_PEER = 60
+FLOOD_COMMITS = 8
 GUESSES = 8
 GARBAGE_BYTES = 200
 
@@ -148,20 +153,40 @@ class Flood(Strategy):
     """Work for others."""
 
     def round(self, now: Instant) -> list[Effect]:
-        """To every peer: pushes that make it answer, pulls of all that it has, probes."""
+        """To every peer: pushes that make it answer, pulls of all that it has, probes, proposals, votes."""
         attacker = self.attacker
-        found: list[Effect] = []
-        for peer in attacker.peers:
-            for number in range(FLOOD_A_PEER):
-                if number % 3 == 0:
-                    found.append(attacker.frame(peer, Push, _noise(attacker, 32)))
-                elif number % 3 == 1:
-                    claim = _noise(attacker, HEAD_BYTES)
-                    found.append(attacker.frame(peer, Pull, _noise(attacker, 32), claim, b"", b"", [], True))
-                else:
-                    found.append(attacker.frame(peer, Probe, _noise(attacker, PROBE_BYTES), bytes(16)))
+        found: list[Effect] = [self._one(peer, number) for peer in attacker.peers for number in range(FLOOD_A_PEER)]
         attacker.lies += len(found)
         return found
+
+    def _one(self, peer: AgentId, number: int) -> Send:
+        attacker = self.attacker
+        match number % 5:
+            case 0:
+                return attacker.frame(peer, Push, _noise(attacker, 32))
+            case 1:
+                claim = _noise(attacker, HEAD_BYTES)
+                return attacker.frame(peer, Pull, _noise(attacker, 32), claim, b"", b"", [], True)
+            case 2:
+                return attacker.frame(peer, Propose, self._own())
+            case 3:
+                return attacker.frame(peer, Votes, self._votes())
+            case _:
+                return attacker.frame(peer, Probe, _noise(attacker, PROBE_BYTES), bytes(16))
+
+    def _own(self) -> list[WireCommit]:
+        """Commits of its own that everybody may have voted for already."""
+        chain = self.attacker.node.replica.log.heads.values()
+        return [commit.wire for commit in chain if commit.author == self.attacker.signer.agent_id][:FLOOD_COMMITS]
+
+    def _votes(self) -> list[Vote]:
+        """Votes for what is certified, or is nothing."""
+        roster = self.attacker.node.config.roster
+        if roster is None:
+            return []
+        held = list(islice(reversed(self.attacker.node.replica.log.held.values()), FLOOD_COMMITS))
+        signature = _noise(self.attacker, 64)
+        return [Vote(statement_of(roster.network, roster.epoch, commit), signature) for commit in held]
 
 
 class Silent(Strategy):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faults.byzantine import commits, frames, votes
+from faults.byzantine import commits, frames, pasts, votes
 from faults.byzantine.attacker import Attacker, Strategy
 from knhk_mesh.effects import Effect, Instant, Send
 from knhk_mesh.identity import AgentId
@@ -12,8 +12,10 @@ _SINGLE: dict[str, type[Strategy]] = {
     "forge": commits.Forge,
     "bad-signature": commits.BadSignature,
     "clocks": commits.Clocks,
-    "deep": commits.Deep,
-    "wide": commits.Wide,
+    "deep": pasts.Deep,
+    "wide": pasts.Wide,
+    "orphan": pasts.Orphan,
+    "scatter": pasts.Scatter,
     "slander": commits.Slander,
     "vouch": commits.Vouch,
     "replay": frames.Replay,
@@ -44,6 +46,7 @@ class Mix(Strategy):
         """Change it now and then."""
         if self._rounds % ROUNDS_EACH == 0:
             self._now = self._strategies[int(self.attacker.random.random() * len(self._strategies))]
+            self._now.begins()
         self._rounds += 1
         return self._now.round(now)
 

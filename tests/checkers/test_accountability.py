@@ -1,6 +1,7 @@
 """accountability: only liars are proven, forks are proven to everybody in time, nothing accepted is taken back."""
 
 import pytest
+from nacl.signing import SigningKey
 
 from tests.checkers.histories import MS, the_anomaly
 from tests.checkers.signed_histories import AGENTS, Mesh, between, commit_header, fault, hashed, proof
@@ -123,6 +124,18 @@ def test_a_liar_may_slander(teller):
     book = mesh()
     proves(book, teller, 100, agent=2)
     assert ("wrongly-proven" in names(done(book))) == (teller == 0)
+
+
+@pytest.mark.parametrize("teller", [LIAR, 0])
+def test_who_is_no_member_cannot_be_proven_however_sound_the_proof(teller):
+    key = SigningKey(b"nobody".ljust(32, b"\0"))
+    theirs = [commit_header(LIAR, body) for body in (b"one", b"other")]
+    first, second = two(*(header[:48] + bytes(key.verify_key) + header[80:] for header in theirs))
+    against = {"first": first.hex(), "first_signature": key.sign(first).signature.hex()}
+    against |= {"second": second.hex(), "second_signature": key.sign(second).signature.hex()}
+    book = mesh()
+    book.tell(teller, "proven", at_ms=100, agent=bytes(key.verify_key).hex(), proof=against)
+    assert names(done(book)) == ({"stranger-proven"} if teller == 0 else set())
 
 
 # Forks
