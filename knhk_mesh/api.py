@@ -259,6 +259,7 @@ async def get_status(request: web.Request) -> web.Response:
         "rejected": report.rejected,
         "sent": report.sent,
         "transport": server.transport_counters(),
+        "round_trips": {agent.hex(): figures for agent, figures in report.round_trips.items()},
         "peers": [{**msgspec.structs.asdict(link), "agent": link.agent.hex()} for link in links],
     }
     return answer(told)

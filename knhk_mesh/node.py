@@ -348,6 +348,7 @@ class Node:
             suspected=tuple(sorted(self.registry.suspected())),
             proofs=dict(replica.log.proofs),
             used=self._used(),
+            round_trips=self.topology.measure_latency(),
         )
 
     def _release(self, effects: Sequence[Effect]) -> list[Effect]:

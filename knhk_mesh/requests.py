@@ -15,6 +15,7 @@ import msgspec
 from knhk_mesh.commits import Proof
 from knhk_mesh.partition import PartitionStatus
 from knhk_mesh.quorum import Certificate
+from knhk_mesh.round_trips import RoundTripReport
 
 
 class ClientOperation(msgspec.Struct, frozen=True):
@@ -106,6 +107,7 @@ class StatusReport(msgspec.Struct, frozen=True):
     suspected: tuple[bytes, ...]
     proofs: dict[bytes, Proof]
     used: dict[str, int]
+    round_trips: dict[bytes, RoundTripReport]
 
 
 class Refusal(msgspec.Struct, frozen=True):

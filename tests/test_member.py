@@ -103,6 +103,8 @@ def test_a_status_tells_of_partition_and_voting():
     status = shell.submit(0, Status())
     assert (status.partition.state, status.partition.reachable, status.partition.required) == ("healthy", 4, 3)
     assert status.voting == "votes"
+    assert set(status.round_trips) == set(shell.ids[1:])
+    assert all(one.count >= 1 and one.min_ns <= one.mean_ns <= one.max_ns for one in status.round_trips.values())
 
 
 def test_a_bad_vote_is_charged_to_who_sent_it():
