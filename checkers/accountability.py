@@ -20,7 +20,8 @@ Definition: spec/byzantine.md, "Liars are never retracted, only stopped" and "Wh
 Druschel, "PeerReview", SOSP 2007: every observed fault is eventually proven, and no correct node ever is.
 
 Forks, and who has seen them, are in `forks`.  Soundness: nobody is blamed for time in which he was killed or paused,
-nor for what he may have told when nobody listened any more.
+nor for what he may have told when nobody listened any more.  Who never told what it accepts has not been judged:
+unknown.
 
 Complexity: O(1) an event, O(commits) a core node in the end.  Cannot see: forks of which nobody tells.  A node whose
 score falls again while it is suspected is taken for one whose suspicion stands: a correct one gives no cause twice.
@@ -75,6 +76,7 @@ class Accountability:
         self._commits = Commits(())
         self._forks = Forks(self._core)
         self._accepted: dict[int, dict[str, int]] = {node: {} for node in self._core}  # node -> id -> event
+        self._tellers: set[int] = set()  # who has told of anything that it has accepted
         self._proofs: dict[str, str | None] = {}
         self._suspected: dict[tuple[int, str], _Suspicion] = {}
         self._standing: list[_Suspicion] = []
@@ -123,8 +125,10 @@ class Accountability:
 
     def _on_accepted(self, index: int, event: NodeEvent) -> None:
         held = self._accepted.get(event.node)
+        ids = event.data.get("ids", ())
+        if ids:
+            self._tellers.add(event.node)
         if held is not None:
-            ids = event.data.get("ids", ())
             self._forks.on_accepted(self._timeline.place(event), event.node, ids)
             for one in ids:
                 held.setdefault(one, index)
@@ -181,9 +185,11 @@ class Accountability:
         seen = self._forks.seen()
         self._judge_proofs(seen)
         self._judge_suspicions()
-        self._judge_retractions(notes)
+        mute = self._judge_retractions(notes)
         forks = len(self._forks.forks)
         unknown = []
+        if mute:
+            unknown.append(f"nodes {mute} never told what they accept: whether they take it back was not judged")
         if forks < self._forks_min:
             unknown.append(f"{forks} forks were told of, at least {self._forks_min} are needed")
         forking = [one.id for one in self._header.faults if any(part in one.strategy for part in FORKING)]
@@ -234,7 +240,9 @@ class Accountability:
                 data = {"node": one.node, "agent": one.agent, "suspected": suspect}
                 self._found("suspicion-stands", said, [one.event], data)
 
-    def _judge_retractions(self, notes: list[str]) -> None:
+    def _judge_retractions(self, notes: list[str]) -> list[int]:
+        """The nodes of which it cannot be said: their final reads know of others' commits, and they told of none."""
+        mute: set[int] = set()
         judged: set[tuple[int, frozenset[str]]] = set()
         blind = 0
         for operation in self._finals:
@@ -246,6 +254,9 @@ class Accountability:
             if past is None:
                 blind += 1
                 continue
+            others = (one for one in past if self._correct.get(self._commits.author(one) or "") != node)
+            if node not in self._tellers and any(others):
+                mute.add(node)
             lacking = [
                 (one, event)
                 for one, event in self._accepted[node].items()
@@ -258,3 +269,4 @@ class Accountability:
                 self._found("retracted", said, events, data)
         if blind:
             notes.append(f"of {blind} final reads, what they claim to have seen is not known")
+        return sorted(mute)

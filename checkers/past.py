@@ -47,6 +47,11 @@ class Commits:
         if data["author"] in self._authors:
             self._chains.setdefault(chain, len(self._chains))
 
+    def author(self, commit: str) -> str | None:
+        """Who has written it (hex), if the table has it."""
+        found = self._table.get(commit)
+        return None if found is None else found.chain[0]
+
     def position(self, commit: str) -> tuple[int, int] | None:
         """(which chain, how far along, from 1) of a correct author's commit that the table has."""
         found = self._table.get(commit)

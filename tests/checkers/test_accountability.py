@@ -356,6 +356,12 @@ def test_what_was_accepted_is_gone(found, lacking):
     assert anomaly.data == {"node": 0, "commits": lacking}
 
 
+def test_a_node_that_never_told_what_it_accepts_was_not_judged():
+    found = reading("B", accepted=())
+    assert found.validity == "unknown" and "nodes [0] never told what they accept" in found.notes[0]
+    assert reading("", accepted=()).validity == "valid", "it may have accepted nothing"
+
+
 def test_what_cannot_be_known_is_noted():
     assert reading("C", table=("A", "C")).notes == ["of 1 final reads, what they claim to have seen is not known"]
 
