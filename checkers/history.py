@@ -50,6 +50,7 @@ node      node        whose event it is   name              started, accepted, c
                       selected   {rounds, available, k}: of each of the last gossip rounds the peers that were picked
                                  (the first 16 digits of each agent id), of how many, and how many were wanted
                       resources  {used, limits}: how much of each bounded thing is in use, by name
+                      starved    {for_ns}: its machine had no idle processor for that long, up to this event
                       clock      {}: `t` and `monotonic` are of one instant, so the node's other events can be placed
                                  on the harness's clock; without one, `t` is exact (simulator)
 

@@ -15,11 +15,12 @@ Decides, for each correct node, from its `state` events and from whom the faults
 `healthy-before-reconciled`   see `rejoining`
 
 Members that lie are reachable as far as anybody can tell, and need not answer: they count for the first and for none of
-the others.  Definition: spec-defects 1, 3, 4, 7 and 10; the bounds are the header's `quorum`, which computes them from
-the configuration.  Complexity: O(1) an event, O(n^2) a fault.
+the others.  Who was late, or rash, while its machine had no idle processor (`starved`) for at least half of the time in
+question is not blamed, and the run is unknown.  Definition: spec-defects 1, 3, 4, 7 and 10; the bounds are the header's
+`quorum`, which computes them from the configuration.  Complexity: O(1) an event, O(n^2) a fault.
 
-Cannot see: how a node came to its belief; a state that it never tells of; a partition by faults that only slow links
-down or lose frames; and a machine so busy that a node stands still without a fault, which looks like a false alarm.
+Cannot see: how a node came to its belief; a state that it never tells of; and a partition by faults that only slow
+links down or lose frames.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ ALLOWED = {
     ("recovering", "partitioned"),
 }
 BEGINNING = "recovering"
+EXCUSED_MAX = 20
+"""How many are told; one is enough to know nothing."""
 
 
 class _Change(NamedTuple):
@@ -62,6 +65,11 @@ class _Node:
         self.silent = True  # told of no state since it was killed
         self.expected: set[str] | None = {BEGINNING}  # None: what it told last is lost
         self.lost = False
+        self.starved: list[Span] = []
+
+    def starved_ns(self, begin: int, end: int) -> int:
+        """For how much of that time its machine had no idle processor."""
+        return sum(max(0, min(span.end, end) - max(span.begin, begin)) for span in self.starved)
 
     def add(self, change: _Change) -> None:
         """What a node told before it was killed may come in after that."""
@@ -86,6 +94,7 @@ class Partition:
         self._timeline = Timeline()
         self._rejoining = Rejoining(header)
         self._anomalies: list[Anomaly] = []
+        self._excused: list[str] = []
         self._told = 0
 
     def on_event(self, index: int, event: Event) -> Anomaly | None:
@@ -121,6 +130,9 @@ class Partition:
             node.lost = True
         elif event.name == "started":
             node.expected = {BEGINNING}
+        elif event.name == "starved":
+            end = self._timeline.place(event)
+            node.starved.append(Span(end - event.data["for_ns"], end))
         elif event.name == "state":
             return self._on_state(index, event, node)
         return None
@@ -136,7 +148,9 @@ class Partition:
             return None
         why = "" if known else ", and was not in that state"
         said = f"node {event.node} went from {before} to {after}{why}"
-        return self._found("bad-transition", said, event.node, [index], {"from": before, "to": after})
+        anomaly = Anomaly("bad-transition", said, [index], {"node": event.node, "from": before, "to": after})
+        self._anomalies.append(anomaly)
+        return anomaly
 
     def final(self) -> CheckResult:
         """Times against their bounds; unknown without a roster, and without the detections that were asked for."""
@@ -158,7 +172,7 @@ class Partition:
             self._judge_alarms(number, node, connected[number], quorum.detection_ns)
             detections += _detections(node, cut_off[number], quorum.detection_ns)
             recoveries += _recoveries(node, undisturbed[number])
-        unknown = []
+        unknown = self._excused[:EXCUSED_MAX]
         wanted = self._wanted(cut_off, quorum.detection_ns) if self._detections_min is None else self._detections_min
         if len(detections) < wanted:
             unknown.append(f"{len(detections)} partitions were detected, at least {wanted} are needed")
@@ -195,7 +209,9 @@ class Partition:
                 f"node {number} was cut off from a quorum for {(until - begin) / 1e6:.0f} ms, and after "
                 f"{bound / 1e6:.0f} ms of them it was {node.at(due)}"
             )
-            self._found("undetected", said, number, _events_within(node, begin, until), {"begin_ns": begin})
+            events = _events_within(node, begin, until)
+            found = Anomaly("undetected", said, events, {"node": number, "begin_ns": begin})
+            self._late(Span(begin, due), found)
 
     def _judge_recovery(self, number: int, node: _Node, connected: list[Span], bound: int) -> None:
         heard = self._timeline.heard_until(number)
@@ -209,7 +225,9 @@ class Partition:
                     f"node {number} could reach a quorum and was not healthy, and was still {node.at(due)} "
                     f"{bound / 1e6:.0f} ms later"
                 )
-                self._found("not-recovered", said, number, _events_within(node, since, due), {"begin_ns": since})
+                events = _events_within(node, since, due)
+                found = Anomaly("not-recovered", said, events, {"node": number, "begin_ns": since})
+                self._late(Span(since, due), found)
 
     def _judge_alarms(self, number: int, node: _Node, connected: list[Span], bound: int) -> None:
         for change in node.changes:
@@ -217,12 +235,18 @@ class Partition:
                 continue
             if any(begin + bound <= change.t < end for begin, end in connected):
                 said = f"node {number} calls itself partitioned, and could reach a quorum of correct members all along"
-                self._found("false-alarm", said, number, [change.event])
+                found = Anomaly("false-alarm", said, [change.event], {"node": number})
+                self._late(Span(change.t - bound, change.t), found)
 
-    def _found(self, name: str, said: str, node: int, events: list[int], data: dict[str, Any] | None = None) -> Anomaly:
-        anomaly = Anomaly(name, said, events, {"node": node, **(data or {})})
-        self._anomalies.append(anomaly)
-        return anomaly
+    def _late(self, meanwhile: Span, anomaly: Anomaly) -> None:
+        """Nobody is blamed for what he did not do in time where nobody let him run."""
+        node = self._nodes[anomaly.data["node"]]
+        starved, whole = node.starved_ns(*meanwhile), meanwhile.end - meanwhile.begin
+        if starved * 2 < whole:
+            self._anomalies.append(anomaly)
+        else:
+            told = f"its machine had no idle processor for {starved / 1e6:.0f} of those {whole / 1e6:.0f} ms"
+            self._excused.append(f"{anomaly.message}; but {told}")
 
 
 def _without(span: Span, gaps: list[Span]) -> list[Span]:

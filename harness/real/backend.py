@@ -22,6 +22,7 @@ from harness.real.control import Control, NoAnswer
 from harness.real.faults import ASK_SECONDS, RealFaults
 from harness.real.hosts import Hosts, node_directory
 from harness.real.links import LinkFaults
+from harness.real.starvation import EVERY_S, Starvation
 from harness.subject import Subject
 
 EVENTS_EVERY_S = 0.2
@@ -32,6 +33,8 @@ TICKS_INTERRUPTED_SECONDS = 1.0
 WATCH_EVERY_S = 0.1
 FAILPOINT_EVERY_S = 0.005
 ASKED_AT_ONCE_MAX = 10_000
+OURS_TO_TELL = ("started", "starved", "clock", "broke-contract", "bad-exit", "events-lost")
+"""What the harness knows of a node better than the node does."""
 DRIFTS_MAX = 1_000_000
 
 
@@ -132,6 +135,7 @@ class RealBackend:
         for node in range(self._plan.cluster.nodes):
             self._tell(node, "started", {})
         self._spawn(self._watch())
+        self._spawn(self._see_starvation())
         if "events" in self._subject.offers:
             for node in range(self._plan.cluster.nodes):
                 self._spawn(self._listen(node))
@@ -351,7 +355,7 @@ class RealBackend:
             if events.lost:
                 self._tell(node, "events-lost", {"count": events.lost})
             for event in events.events:
-                if event.name != "started":  # the harness knows better when that was
+                if event.name not in OURS_TO_TELL:
                     self._observer(node, event.name, event.monotonic, event.wall, event.data)
 
     def _breaks_contract(self, node: int, what: str) -> None:
@@ -372,6 +376,16 @@ class RealBackend:
                 reached = self._hosts.failpoint(node)
                 if reached is not None:
                     await self._reach(node, reached)
+
+    async def _see_starvation(self) -> None:
+        """Tell, of each node, when no processor was idle: all nodes are on this machine."""
+        starvation = Starvation(time.monotonic_ns())
+        while True:
+            await asyncio.sleep(EVERY_S)
+            span = starvation.look(time.monotonic_ns())
+            if span is not None and self._observer is not None:
+                for node in range(self._plan.cluster.nodes):
+                    self._observer(node, "starved", span.end, time.time_ns(), {"for_ns": span.lasted})
 
     def _look_for_crashes(self) -> None:
         for node in range(self._plan.cluster.nodes):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from checkers.history import NodeEvent
 from harness import execution
 from harness.backend import Answer, Ask
 from harness.backends import BackendKind
@@ -20,6 +21,7 @@ from harness.real import backend as backend_module
 from harness.real.backend import RealBackend
 from harness.real.control import NoAnswer
 from harness.real.hosts import Hosts
+from harness.real.starvation import Span
 from harness.subject import REFERENCE
 
 NODES = 5
@@ -262,3 +264,20 @@ def test_a_fault_that_takes_long_to_be_in_force_is_drift(
     drift = run(machines, monkeypatch, PAUSE).drift
     assert drift is not None and drift.p50_ns < 0.4e9
     assert (drift.max_ns > 0.45e9) == (seconds > 0)
+
+
+def test_a_machine_without_an_idle_processor_is_told_of_every_node(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Starved:
+        def __init__(self, begun: int) -> None:
+            self.told = [Span(begun + 200_000_000, 30_000_000)]
+
+        def look(self, now: int) -> Span | None:
+            return self.told.pop() if self.told and now > self.told[0].end else None
+
+    monkeypatch.setattr(backend_module, "Starvation", Starved)
+    events = [one for one in run(machines, monkeypatch).history.events if isinstance(one, NodeEvent)]
+    told = [one for one in events if one.name == "starved"]
+    assert [(one.node, one.data) for one in told] == [(node, {"for_ns": 30_000_000}) for node in range(NODES)]
+    assert len({one.monotonic for one in told}) == 1, "when that was, and not when it was told"

@@ -1,5 +1,7 @@
 """partition: detection and recovery against their bounds, false alarms, and the three states."""
 
+from functools import partial
+
 import pytest
 
 from checkers.history import FaultEntry
@@ -15,9 +17,20 @@ SEEN = [(1700.0, "partitioned"), (5100.0, "recovering"), (5400.0, "healthy")]
 
 
 def run(
-    entry=CUT, *, states=None, stages=None, others=(), end_ms=20_000, byzantine=(), clocks=(), before=(), **options
+    entry=CUT,
+    *,
+    states=None,
+    stages=None,
+    others=(),
+    end_ms=20_000,
+    byzantine=(),
+    clocks=(),
+    before=(),
+    starved=(),
+    **options,
 ):
-    """A run with one fault, and `states` of nodes by number beside the start of all; `others` are more faults."""
+    """A run with one fault, and `states` of nodes by number beside the start of all; `others` are more faults;
+    `starved` are (node, up to when, for how long) in ms."""
     mesh = Mesh(faults=[entry, *(one for one, _ in others)], byzantine=byzantine)
     told = dict(STARTED)
     for node, steps in (states if states is not None else {0: SEEN}).items():
@@ -34,6 +47,9 @@ def run(
         for at, to in steps:
             happenings.append((at, lambda n=node, a=at, t=to, f=first: _tell(mesh, n, a, f, t, dict(clocks))))
             first = to
+    for node, at, for_ms in starved:
+        own = {"at_ms": at + 190, "monotonic_ms": at + dict(clocks)[node]} if node in dict(clocks) else {"at_ms": at}
+        happenings.append((at, partial(mesh.tell, node, "starved", **own, for_ns=int(for_ms * 1e6))))
     for _, happen in sorted(happenings, key=lambda one: one[0]):
         happen()
     mesh.at_ms(end_ms - 1)
@@ -243,6 +259,35 @@ def test_what_is_told_between_a_kill_and_its_end_may_come_from_before_or_after(t
 def test_who_may_be_cut_off_raises_no_false_alarm(entry):
     found = run(entry, states={0: SEEN, 1: [], 2: []}, detections_min=0)
     assert "false-alarm" not in names(found)
+
+
+ALARM = {0: SEEN, 1: [(3000.0, "partitioned"), *back(3000)]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ({"states": ALARM, "starved": [(1, 3000, 400)]}, "false-alarm"),
+        ({"states": ALARM, "starved": [(1, 2500, 200), (1, 3200, 400)]}, "false-alarm"),
+        ({"states": ALARM, "starved": [(1, 3000, 400)], "clocks": [(1, -100_000)]}, "false-alarm"),
+        ({"states": {}, "starved": [(0, 1900, 500)]}, "undetected"),
+        ({"states": seen(well=7001), "starved": [(0, 7000, 1000)]}, "not-recovered"),
+    ],
+    ids=["half of the time", "in pieces", "by its own clock", "nothing seen", "recovered late"],
+)
+def test_nobody_is_blamed_for_the_time_in_which_no_processor_was_idle(wrong, found):
+    excused = run(**wrong)
+    assert excused.validity == "unknown", excused
+    assert "no idle processor" in excused.notes[0]
+    spared = {**wrong, "starved": [(node, at, for_ms * 0.99) for node, at, for_ms in wrong["starved"]]}
+    the_anomaly(run(**spared), found)
+
+
+@pytest.mark.parametrize(
+    "starved", [(2, 3000, 800), (1, 2200, 2000), (1, 5000, 1500)], ids=["another", "before", "after"]
+)
+def test_a_machine_that_was_busy_at_another_time_excuses_nothing(starved):
+    the_anomaly(run(states=ALARM, starved=[starved]), "false-alarm")
 
 
 def test_slow_one_way_counts_half():
