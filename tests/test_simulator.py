@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from checkers.history import FaultEvent, NodeEvent
-from faults.vocabulary import At, Cut, Kill, Link, Pause, PlannedFault, Skew, Trigger
+from faults.vocabulary import At, Byzantine, Cut, Kill, Link, Pause, PlannedFault, Skew, Trigger
 from harness.campaign import Campaign, Cluster, Load, WorkloadSpec
 from harness.compiler import compile_campaign
 from harness.execution import execute
@@ -185,3 +185,19 @@ def test_a_crashed_node_is_not_restarted_by_the_end_of_a_pause(monkeypatch):
     outcome = execute(plan_with((Pause(nodes=(0,)), At(SECOND), SECOND)))
     starts = [e.node for e in outcome.history.events if type(e) is NodeEvent and e.name == "started"]
     assert starts.count(0) == 1
+
+
+def test_a_liar_that_has_crashed_is_a_finding_and_not_our_crash(monkeypatch):
+    timer = Node.timer
+
+    def breaks(self, now, name):
+        if now.monotonic > SECOND and self.config.peers[-1].addr == "node2":  # node 3
+            raise RuntimeError("planted")
+        return timer(self, now, name)
+
+    monkeypatch.setattr(Node, "timer", breaks)
+    lies = Byzantine(nodes=(3,), strategy="silent")
+    outcome = execute(plan_with((lies, At(SECOND // 2), SECOND), (lies, At(2 * SECOND), SECOND // 2)))
+    assert [e.node for e in outcome.history.events if type(e) is NodeEvent and e.name == "crashed"] == [3]
+    assert outcome.verdict.validity == "invalid"
+    assert evidence(outcome, "f1")["bites"] == 0, "who has crashed does not lie any more"

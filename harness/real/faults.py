@@ -213,9 +213,9 @@ class RealFaults:
             case Skew() as skew:
                 return await self._lift_skew(planned.id, skew)
             case Byzantine(nodes=nodes):
-                lies = await asyncio.gather(*(self._lie(node, planned.id, None) for node in nodes))
-                counted = {f"node{node}": count for node, count in zip(nodes, lies, strict=True)}
-                return {"bites": sum(lies), **counted}
+                lies = dict.fromkeys(nodes, 0)
+                await self._undo_each(nodes, partial(self._lie_no_more, planned.id, lies))
+                return {"bites": sum(lies.values()), **{f"node{node}": count for node, count in lies.items()}}
             case _:
                 raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
 
@@ -235,6 +235,9 @@ class RealFaults:
 
     async def _allow(self, fault: str, peers: dict[int, list[int]], dropped: list[int], node: int) -> None:
         dropped.append(await self._hosts.allow(node, peers[node], fault))
+
+    async def _lie_no_more(self, fault: str, lies: dict[int, int], node: int) -> None:
+        lies[node] = await self._lie(node, fault, None)
 
     async def _ask_status(self, node: int) -> Any:
         return await self._ask(node, "/status", ASK_SECONDS)

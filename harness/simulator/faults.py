@@ -60,8 +60,8 @@ class SimulatedFaults:
                 self._flips[planned.id] = 0
                 self._turn(planned.id, skew)
             case Byzantine(nodes=nodes, strategy=strategy):
-                for node in nodes:
-                    self._liar(node).lie(planned.id, strategy)
+                for liar in filter(None, map(self._liar, nodes)):
+                    liar.lie(planned.id, strategy)
             case _:
                 raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
 
@@ -90,15 +90,16 @@ class SimulatedFaults:
             case Skew() as skew:
                 return self._unskew(planned.id, skew)
             case Byzantine(nodes=nodes):
-                lies = {node: self._liar(node).stop(planned.id) for node in nodes}
+                liars = {node: self._liar(node) for node in nodes}
+                lies = {node: liar.stop(planned.id) if liar is not None else 0 for node, liar in liars.items()}
                 return {"bites": sum(lies.values()), **{f"node{node}": count for node, count in lies.items()}}
             case _:
                 raise AssertionError(f"compiled a fault that this backend lacks: {planned.fault!r}")
 
-    def _liar(self, node: int) -> Liar:
-        """The node on a Byzantine seat; it is never killed, since that would show nothing."""
+    def _liar(self, node: int) -> Liar | None:
+        """The node on a Byzantine seat; None if it has crashed.  No fault kills it, since that would show nothing."""
         liar = self._hosts[node].node
-        assert isinstance(liar, Liar)
+        assert liar is None or isinstance(liar, Liar)
         return liar
 
     def _without(self, planned: PlannedFault, nodes: tuple[int, ...]) -> PlannedFault:

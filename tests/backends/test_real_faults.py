@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.vocabulary import At, Kill, Pause, PlannedFault, Skew
+from faults.vocabulary import At, Byzantine, Kill, Pause, PlannedFault, Skew
 from harness.errors import HostError
 from harness.real.control import NoAnswer
 from harness.real.faults import RealFaults
@@ -88,7 +88,7 @@ class Run:
         self.told: list[tuple[str, dict, str | None]] = []
         self.broke: list[str] = []
         self.stuck_clocks = False
-        self.lying: dict[str, str] = {}
+        self.lying: dict[tuple[str, int], int] = {}  # how often it will have lied
         self.faults = RealFaults(
             self.hosts,
             transport="quic",
@@ -111,9 +111,11 @@ class Run:
             self.clocks[node] = offset
 
     async def lie(self, node: int, fault: str, strategy: str | None) -> int:
+        if node in self.deaf:
+            raise NoAnswer("deaf")
         if strategy is None:
-            return len(self.lying.pop(fault))
-        self.lying[fault] = strategy
+            return self.lying.pop((fault, node))
+        self.lying[fault, node] = 5
         return 0
 
     async def before_kill(self, node: int) -> None:
@@ -207,6 +209,24 @@ def test_a_clock_that_went_with_its_node_needs_no_undoing() -> None:
     run = play(script)
     assert not run.broke and run.told[1][2] is None and run.clocks[1] == 0
     assert (run.told[1][1]["bit"], run.told[1][1]["of"]) == (2, 2)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_liar_that_ended_by_itself_cannot_be_told_to_stop(ended: bool) -> None:
+    lies = Byzantine(nodes=(0, 1), strategy="silent")
+
+    def script(run):
+        run.inject("b", lies)
+        yield
+        run.deaf, run.hosts.crashed = {0}, {0} if ended else set()
+        run.lift("b", lies)
+        yield
+
+    run = play(script)
+    if ended:
+        assert not run.broke and run.told[1] == ("-b", {"bites": 5, "node0": 0, "node1": 5}, None)
+    else:
+        assert len(run.broke) == 1 and "could not be lifted" in run.broke[0], "it may be lying still"
 
 
 def test_a_node_that_ends_while_it_is_restarted_is_not_the_harness_s_failure() -> None:

@@ -5,8 +5,9 @@ SHOWS = "campaign backlog.toml"
 
 def plant():
     import knhk_mesh.gossip as gossip
+    import knhk_mesh.outbox as outbox
 
-    encode = gossip.encode_frame
+    encode = outbox.encode_frame
 
     def all_at_once(commits, *, frame_bytes_max, frames_max):
         batch = [commit.wire for commit in commits]
@@ -14,4 +15,4 @@ def plant():
             yield batch
 
     gossip.pack_deltas = all_at_once
-    gossip.encode_frame = lambda frame: encode(frame)[:65536]
+    outbox.encode_frame = lambda frame: encode(frame)[:65536]

@@ -4,12 +4,12 @@ SHOWS = "campaign crash.toml"
 
 
 def plant():
-    from knhk_mesh.gossip import GossipCoordinator
+    from knhk_mesh.outbox import Outbox
 
-    make = GossipCoordinator.__init__
+    make = Outbox.__init__
 
     def always_the_same(self, *arguments, **options):
         make(self, *arguments, **options)
-        self._session = 7
+        self.session = 7
 
-    GossipCoordinator.__init__ = always_the_same
+    Outbox.__init__ = always_the_same

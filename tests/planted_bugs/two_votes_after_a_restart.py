@@ -8,11 +8,13 @@ def plant():
 
     Voter.recover = lambda self, data: None
 
-    def due(self):
+    def due(self, may_vote):
         found = []
         for author, waiting in self._asked.items():
             votes = []
             for one in [one for one in waiting if one in self._log.held]:
+                if not may_vote(author):
+                    break
                 del waiting[one]
                 vote = self.vote(self._log.held[one])
                 if vote is not None:
