@@ -10,7 +10,7 @@ VENV_PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup campaign simulated handful local quorum images containers toxiproxy test check lint types layers format clean environment
+.PHONY: help setup campaign simulated mutants handful local quorum images containers toxiproxy test check lint types layers format clean environment
 
 help: ## this list
 	@echo "make [target] [PYTHON=python3.12] [ARGS='options for pytest']"
@@ -46,6 +46,9 @@ images: $(INSTALLED) toxiproxy ## build the container images, without any image 
 
 containers: $(INSTALLED) ## run a set of the campaigns in containers, four with liars, over QUIC and over TCP
 	$(VENV_PYTHON) -m pytest harness/ --knhk-backend docker -k "$(CONTAINER_SET) or $(LIARS_IN_CONTAINERS)" $(ARGS)
+
+mutants: $(INSTALLED) ## hunt every planted bug in the simulator (ARGS="--jobs 4", or the names of some)
+	$(VENV_PYTHON) -m harness mutants $(ARGS)
 
 # Without Go there is no Toxiproxy server to build: campaigns over TCP are skipped then, and say so.
 toxiproxy: $(INSTALLED)

@@ -117,10 +117,12 @@ def build_parser() -> argparse.ArgumentParser:
     mutants.add_argument(
         "--false-alarm-seeds", type=_positive, default=None, help="of the unchanged mesh; default 20, on real nodes 1"
     )
+    mutants.add_argument("--jobs", type=_positive, default=1, help="processes, in the simulator")
     mutants.set_defaults(
         call=lambda a: commands.mutants(
             a.bugs,
             names=a.names,
+            jobs=a.jobs,
             backend=a.backend,
             seeds=a.seeds or (200 if a.backend == "sim" else 3),
             false_alarm_seeds=a.false_alarm_seeds or (20 if a.backend == "sim" else 1),

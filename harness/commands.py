@@ -157,12 +157,12 @@ def doctor() -> int:
 
 
 def mutants(
-    bugs: Path, *, names: Sequence[str], backend: str, seeds: int, false_alarm_seeds: int, campaigns: Path
+    bugs: Path, *, names: Sequence[str], backend: str, seeds: int, false_alarm_seeds: int, campaigns: Path, jobs: int
 ) -> int:
     """Run every planted bug, then the unchanged mesh, and print who caught what."""
     from harness.mutants import run_mutants, run_real_mutants
 
-    run = run_mutants if backend == "sim" else partial(run_real_mutants, backend=backend)
+    run = partial(run_mutants, jobs=jobs) if backend == "sim" else partial(run_real_mutants, backend=backend)
     return run(bugs, names=names, seeds=seeds, false_alarm_seeds=false_alarm_seeds, campaigns=campaigns)
 
 

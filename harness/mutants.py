@@ -6,6 +6,9 @@ shows, and `plant()` breaks the mesh in memory.  A path is either
     property  tests/test_x.py::test_y     tests that must fail
     campaign  name.toml                   a campaign that must end invalid within the seeds
 
+A bug that makes the code raise where it was meant to go wrong has gone stale, and shows nothing of a checker: a node
+that crashes, or a test that fails by a TypeError and the like, is not a catch.
+
 `launch.py` beside the bugs plants one and then runs the very same command that a user would; the product itself
 has no hook.  Each bug runs in a process of its own.  Then the unchanged mesh goes through the same paths, and
 through every campaign, and must not be accused.
@@ -17,9 +20,11 @@ subject, and the harness itself is whole.
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +42,9 @@ NOTHING = "nothing"
 TIMEOUT_S = 1800
 PLANTED_IN_IMAGE = "/opt/knhk/app/tests/planted_bugs"
 _PATHS = ("property", "campaign")
+_STALE = ("TypeError", "AttributeError", "NameError", "ImportError", "ModuleNotFoundError", "KeyError")
+_WIDE = "1000"
+"""Columns, so that pytest's summary does not cut off why a test failed."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +103,20 @@ def _constant(tree: ast.Module, name: str) -> object:
     return None
 
 
-def run_mutants(directory: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path) -> int:
-    """Hunt every bug, look for false alarms, print the table; exit 0 if all are caught and none is false."""
+def run_mutants(
+    directory: Path, *, names: Sequence[str], seeds: int, false_alarm_seeds: int, campaigns: Path, jobs: int
+) -> int:
+    """Hunt every bug, `jobs` at a time, look for false alarms, print both; 0 if all are caught and none is accused."""
     bugs = read_bugs(directory)
     known = {bug.name for bug in bugs}
     for name in names:
         if name not in known:
             raise BadInput(str(directory), "", f'no planted bug "{name}"; one of {", ".join(sorted(known))}')
     wanted = [bug for bug in bugs if not names or bug.name in names]
-    hunts = list(progress(_hunts(directory, wanted, seeds, campaigns), total=len(wanted), what="planted bugs"))
+    launcher = _Launcher(directory)
+    hunts = list(progress(_hunts(launcher, wanted, seeds, campaigns, jobs), total=len(wanted), what="planted bugs"))
     _print_table(hunts)
-    alarms = list(_false_alarms(directory, wanted, false_alarm_seeds, campaigns, everything=not names))
+    alarms = list(_false_alarms(launcher, wanted, false_alarm_seeds, campaigns, jobs, everything=not names))
     return _conclude(hunts, alarms, false_alarm_seeds)
 
 
@@ -170,39 +181,75 @@ def planted(bug: str, directory: Path, backend: str) -> Subject:
     )
 
 
-def _hunts(directory: Path, bugs: Sequence[PlantedBug], seeds: int, campaigns: Path) -> Iterator[Hunt]:
-    for bug in bugs:
-        yield (
-            _hunt_property(directory, bug)
-            if bug.path == "property"
-            else _hunt_campaign(directory, bug, seeds, campaigns)
-        )
+def _hunts(launcher: _Launcher, bugs: Sequence[PlantedBug], seeds: int, campaigns: Path, jobs: int) -> Iterator[Hunt]:
+    """In the order of `bugs`, `jobs` of them at a time."""
+
+    def hunt(bug: PlantedBug) -> Hunt:
+        if bug.path == "property":
+            return _hunt_property(launcher, bug)
+        return _hunt_campaign(launcher, bug, seeds, campaigns)
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        try:
+            yield from pool.map(hunt, bugs)
+        except BaseException:  # interrupted, or one that cannot be hunted: nobody waits for the rest
+            pool.shutdown(wait=False, cancel_futures=True)
+            launcher.end()
+            raise
 
 
-def _launch(directory: Path, bug: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(directory / LAUNCHER), bug, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+class _Launcher:
+    """Runs the launcher in `directory`, from any thread; `end` ends what runs, and lets nothing else begin."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
+
+    def run(self, bug: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Plant a bug and run a command.  Raises TimeoutExpired after TIMEOUT_S."""
+        command = [sys.executable, str(self.directory / LAUNCHER), bug, *arguments]
+        environment = {**os.environ, "COLUMNS": _WIDE}
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            self._running.add(process)
+            try:
+                if self._ended:
+                    process.terminate()
+                out, said = process.communicate(timeout=TIMEOUT_S)
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                self._running.discard(process)
+        return subprocess.CompletedProcess(command, process.returncode, out, said)
+
+    def end(self) -> None:
+        """End what runs, as SIGTERM does."""
+        self._ended = True
+        for process in list(self._running):
+            process.terminate()
 
 
-def _hunt_property(directory: Path, bug: PlantedBug) -> Hunt:
-    done = _launch(
-        directory,
+def _hunt_property(launcher: _Launcher, bug: PlantedBug) -> Hunt:
+    done = launcher.run(
         bug.name,
         ["pytest", *bug.where.split(), "-q", "-rf", "--no-header", "-p", "no:cacheprovider"],
     )
-    failed = [
-        line.split(" - ")[0].removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")
-    ]
+    summary = [line.removeprefix("FAILED ") for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    failed = [test for test, _, why in (line.partition(" - ") for line in summary) if not why.startswith(_STALE)]
     if done.returncode == 1 and failed:
         return Hunt(bug, caught_by="property " + failed[0].partition("::")[2], seeds=None)
+    if done.returncode == 1 and summary:
+        return Hunt(bug, caught_by=None, seeds=None, trouble=f"it has gone stale: {summary[0]}")
     trouble = None if done.returncode == 0 else _last_line(done)
     return Hunt(bug, caught_by=None, seeds=None, trouble=trouble)
 
 
-def _hunt_campaign(directory: Path, bug: PlantedBug, seeds: int, campaigns: Path) -> Hunt:
-    where = _campaign(directory, bug.where, campaigns)
-    done = _launch(
-        directory,
+def _hunt_campaign(launcher: _Launcher, bug: PlantedBug, seeds: int, campaigns: Path) -> Hunt:
+    where = _campaign(launcher.directory, bug.where, campaigns)
+    done = launcher.run(
         bug.name,
         ["harness", "sweep", str(where), "--seeds", f"0-{seeds - 1}", "--until-caught", "--json"],
     )
@@ -220,6 +267,9 @@ def _judge_sweep(result: SweepResult, bug: PlantedBug) -> Hunt:
     if not caught:
         trouble = "unknown" if result.unexpected else None
         return Hunt(bug, caught_by=None, seeds=result.seeds, trouble=trouble)
+    if any(one.startswith("crashes/") for one in caught[0].anomalies):
+        crash = next((line.strip() for line in caught[0].lines if "node-crashed" in line), "a node crashed")
+        return Hunt(bug, caught_by=None, seeds=result.seeds, trouble=f"it has gone stale: {crash}")
     return Hunt(bug, caught_by=", ".join(caught[0].anomalies), seeds=result.seeds)
 
 
@@ -231,19 +281,20 @@ def _campaign(directory: Path, name: str, campaigns: Path) -> Path:
 
 
 def _false_alarms(
-    directory: Path, bugs: Sequence[PlantedBug], seeds: int, campaigns: Path, *, everything: bool
+    launcher: _Launcher, bugs: Sequence[PlantedBug], seeds: int, campaigns: Path, jobs: int, *, everything: bool
 ) -> Iterator[str]:
     """The paths of `bugs`, and every campaign, on the unchanged mesh: what fails there accuses the innocent."""
     properties = sorted({bug.where for bug in bugs if bug.path == "property"})
-    where = {_campaign(directory, bug.where, campaigns) for bug in bugs if bug.path == "campaign"}
+    where = {_campaign(launcher.directory, bug.where, campaigns) for bug in bugs if bug.path == "campaign"}
     if everything:
         where |= set(campaigns.glob("*.toml"))
     for tests in properties:
-        hunt = _hunt_property(directory, PlantedBug(NOTHING, "", "property", tests))
+        hunt = _hunt_property(launcher, PlantedBug(NOTHING, "", "property", tests))
         if hunt.caught_by or hunt.trouble:
             yield f"{tests}: {hunt.caught_by or hunt.trouble}"
     for path in progress(sorted(where), total=len(where), what="unchanged mesh"):
-        done = _launch(directory, NOTHING, ["harness", "sweep", str(path), "--seeds", f"0-{seeds - 1}", "--json"])
+        sweep = ["harness", "sweep", str(path), "--seeds", f"0-{seeds - 1}", "--jobs", str(jobs), "--json"]
+        done = launcher.run(NOTHING, sweep)
         try:
             result = msgspec.json.decode(done.stdout, type=SweepResult)
         except msgspec.DecodeError:

@@ -226,13 +226,43 @@ def test_a_capability_that_the_backend_lacks_is_a_skip_and_never_valid(tmp_path,
 HARMLESS = '"""A bug that is none."""\n\nSHOWS = "campaign halves.toml"\n\n\ndef plant():\n    pass\n'
 
 
-def test_mutants_names_what_catches_a_bug_and_what_escapes(tmp_path, capsys):
-    planted = Path(__file__).parent / "planted_bugs"
-    launcher = (
-        (planted / "launch.py").read_text().replace("HERE.parent.parent", f"Path({str(planted.parent.parent)!r})")
-    )
-    (tmp_path / "launch.py").write_text(launcher)
-    shutil.copy(planted / "never_dialled_again.py", tmp_path)
+PLANTED = Path(__file__).parent / "planted_bugs"
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    """A directory of planted bugs with none in it yet."""
+    text = (PLANTED / "launch.py").read_text()
+    (tmp_path / "launch.py").write_text(text.replace("HERE.parent.parent", f"Path({str(PLANTED.parent.parent)!r})"))
+    return tmp_path
+
+
+STALE = """\"\"\"A bug whose code was changed under it.\"\"\"
+
+SHOWS = "{shows}"
+
+
+def plant():
+    from knhk_mesh.replica import Replica
+    from knhk_mesh.crdt.gset import GSet
+
+    Replica.merge = lambda self, now: None
+    GSet.join = lambda self: None
+"""
+
+
+@pytest.mark.parametrize("shows", ["campaign halves.toml", "property tests/test_crdt_laws.py -k idempotent"])
+def test_a_bug_that_only_makes_the_code_raise_is_stale_and_not_caught(shows, launcher, capsys):
+    (launcher / "stale.py").write_text(STALE.format(shows=shows))
+    command = ["mutants", "--bugs", str(launcher), "--seeds", "2", "--false-alarm-seeds", "1", "stale"]
+    assert main(command) == EXIT_INVALID
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "it has gone stale" in printed and "TypeError" in printed and "0 of 1 planted bugs caught" in printed
+
+
+def test_mutants_names_what_catches_a_bug_and_what_escapes(launcher, capsys):
+    tmp_path = launcher
+    shutil.copy(PLANTED / "never_dialled_again.py", tmp_path)
     (tmp_path / "harmless.py").write_text(HARMLESS)
     command = ["mutants", "--bugs", str(tmp_path), "--seeds", "2", "--false-alarm-seeds", "1"]
     assert main([*command, "never_dialled_again"]) == EXIT_VALID

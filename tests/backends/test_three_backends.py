@@ -77,6 +77,8 @@ def test_a_planted_bug_is_invalid_on_all_three(plan: Plan, bug: str, tmp_path: P
     )
     (verdict,) = tmp_path.glob("agreement/2*/verdict.json")
     assert json.loads(verdict.read_bytes())["validity"] == "invalid" and launched.returncode == 1, launched.stdout
+    assert "node-crashed" not in launched.stdout, "a bug that only makes nodes crash has gone stale"
     for backend in ("local", "docker"):
         found = execute(plan, backend=backend, subject=planted(bug, BUGS, backend)).verdict
         assert found.validity == "invalid", (backend, found)
+        assert "crashes" not in {result.checker for result in found.results if result.anomalies}, (backend, found)

@@ -10,11 +10,11 @@ def plant():
     merge = Replica.merge
     seen = {}
 
-    def once(self, now, wires):
+    def once(self, now, wires, **rest):
         known = seen.setdefault(id(self), set())
         fresh = [wire for wire in wires if commit_id(wire.header) not in known]
         known.update(commit_id(wire.header) for wire in fresh)
-        merged = merge(self, now, fresh)
+        merged = merge(self, now, fresh, **rest)
         self.pending.__init__(commits_max=1, bytes_max=1)
         return merged
 

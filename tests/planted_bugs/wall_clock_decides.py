@@ -9,11 +9,11 @@ def plant():
 
     merge = Replica.merge
 
-    def strict(self, now, wires):
+    def strict(self, now, wires, **rest):
         def clock_ms(wire):
             return int.from_bytes(wire.header[200:208], "big") >> 16
 
         near = [wire for wire in wires if abs(clock_ms(wire) - now.wall // 1_000_000) <= 300_000]
-        return merge(self, now, near)
+        return merge(self, now, near, **rest)
 
     Replica.merge = strict
