@@ -18,8 +18,9 @@ header    format      1
                        how long a node may take to see that it is cut off, and to be healthy again after the heal;
                        `gated`: whether a node that is not healthy refuses local writes, too
           checks      [{name, options}]   left_out          checks that could not be made: {name: why}
-          faults      [{id, fault, required, what, links, nodes, strategy, latency_ms, loss}]   links and nodes that
-                       it is about; of a Byzantine seat the strategy; of a slow or lossy link how slow and how lossy
+          network     {latency_ms, loss}   one way at the most, with jitter, while no fault is in force
+          faults      [{id, fault, required, what, links, nodes, strategy, latency_ms, loss, rate_kb_s}]   links and
+                       nodes that it is about; of a Byzantine seat the strategy; of a link how slow, lossy and narrow
           capabilities, versions, plan    what the backend can do; who made this; the plan, verbatim
 
 invoke    op          a number of its own for each invocation
@@ -138,6 +139,14 @@ class FaultEntry(msgspec.Struct, frozen=True):
     strategy: str = ""
     latency_ms: float = 0.0
     loss: float = 0.0
+    rate_kb_s: float = 0.0
+
+
+class NetworkEntry(msgspec.Struct, frozen=True):
+    """The network while no fault is in force: its longest one-way latency, with jitter, and its greatest loss."""
+
+    latency_ms: float = 0.0
+    loss: float = 0.0
 
 
 class QuorumEntry(msgspec.Struct, frozen=True):
@@ -166,6 +175,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag="header", tag_field=
     quorum: QuorumEntry | None = None
     checks: list[CheckEntry]
     left_out: dict[str, str] = {}
+    network: NetworkEntry = NetworkEntry()
     faults: list[FaultEntry] = []
     capabilities: list[str] = []
     versions: dict[str, str] = {}

@@ -4,12 +4,14 @@ Decides, for each correct node, from its `state` events and from whom the faults
 
 `undetected`      it surely could reach fewer than `size` members for longer than detection_ns, and was not partitioned
                   detection_ns after that began; for a node that is dead or paused meanwhile it begins when it is back
+`healthy-while-cut-off`   it had seen that, and called itself healthy while it still could not
 `not-recovered`   it surely could reach `size` correct members for recovery_ns, over links that no fault touches, and
                   was at no time of that healthy; from whenever it ceased to be
 `false-alarm`     it became partitioned though it surely ran and could reach `size` correct members throughout the
-                  detection_ns before, over links that lose nothing and add less than 3/4 of detection_ns to a round
-                  trip; what a fault had cut off, or has yet to start, counts from when it may have found the others
-                  again, and may have written to its disk what it must before it answers (reconnect_ns + exchange_ns)
+                  detection_ns before, over links that lose nothing, are not narrow, and whose round trips, the
+                  network's own included, stay below 3/4 of detection_ns; what a fault had cut off, or has yet to start,
+                  counts from when it may have found the others again, and may have written to its disk what it must
+                  before it answers (reconnect_ns + exchange_ns)
 `bad-transition`  anything but healthy -> partitioned, partitioned -> recovering, recovering -> healthy and
                   recovering -> partitioned, in a row; a node begins, and begins anew after a restart, as recovering
 `healthy-before-reconciled`   see `rejoining`
@@ -18,6 +20,9 @@ Members that lie are reachable as far as anybody can tell, and need not answer: 
 the others.  Who was late, or rash, while its machine had no idle processor (`starved`) for at least half of the time in
 question is not blamed, and the run is unknown.  Definition: spec-defects 1, 3, 4, 7 and 10; the bounds are the header's
 `quorum`, which computes them from the configuration.  Complexity: O(1) an event, O(n^2) a fault.
+
+Unknown where a run ends before a node is healthy again and before it has to be, and where the network by itself is so
+slow, or so lossy, that nobody knows who could reach whom.
 
 Cannot see: how a node came to its belief; a state that it never tells of; and a partition by faults that only slow
 links down or lose frames.
@@ -31,7 +36,7 @@ from typing import Any, NamedTuple
 
 from checkers.availability import percentiles_ms
 from checkers.history import Event, FaultEvent, Header, NodeEvent
-from checkers.reach import FOREVER, Reach, Span
+from checkers.reach import FOREVER, Reach, Span, without
 from checkers.rejoining import Rejoining
 from checkers.timeline import Timeline
 from checkers.verdict import Anomaly, CheckResult, result
@@ -87,6 +92,8 @@ class Partition:
     def __init__(self, header: Header, *, detections_min: int | None = None) -> None:
         self._quorum = header.quorum
         self._settle_ns = header.deadline.reconnect_ns + header.deadline.exchange_ns
+        self._network = header.network
+        self._round_trip_ns = int(2 * header.network.latency_ms * 1e6)
         self._detections_min = detections_min
         self._nodes = {entry.index: _Node() for entry in header.nodes if not entry.byzantine}
         self._kills = {entry.id: entry.nodes for entry in header.faults if entry.fault == "kill"}
@@ -94,6 +101,7 @@ class Partition:
         self._timeline = Timeline()
         self._rejoining = Rejoining(header)
         self._anomalies: list[Anomaly] = []
+        self._tardy: list[Anomaly] = []  # whether excused or not
         self._excused: list[str] = []
         self._told = 0
 
@@ -161,8 +169,11 @@ class Partition:
             return result(NAME, self._anomalies, unknown=["no correct node told of its state"])
         self._anomalies += self._rejoining.judge()
         cut_off = self._reach.cut_off(quorum.size)
-        undisturbed = self._reach.connected(quorum.size)
-        connected = self._reach.connected(quorum.size, settle_ns=self._settle_ns, slow_ns=quorum.detection_ns * 3 // 4)
+        slow_ns = quorum.detection_ns * 3 // 4 - self._round_trip_ns
+        calm = slow_ns > 0 and not self._network.loss
+        size = quorum.size if calm else FOREVER
+        undisturbed = self._reach.connected(size)
+        connected = self._reach.connected(size, settle_ns=self._settle_ns, slow_ns=max(slow_ns, 0))
         detections: list[int] = []
         recoveries: list[int] = []
         for number, node in self._nodes.items():
@@ -176,6 +187,15 @@ class Partition:
         wanted = self._wanted(cut_off, quorum.detection_ns) if self._detections_min is None else self._detections_min
         if len(detections) < wanted:
             unknown.append(f"{len(detections)} partitions were detected, at least {wanted} are needed")
+        if not calm:
+            slow, lost_share = f"{self._round_trip_ns / 1e6:.0f} ms", f"{self._network.loss:.0%}"
+            unknown.append(
+                f"without any fault round trips take up to {slow} and {lost_share} of the frames are lost: who could "
+                "reach a quorum is not known"
+            )
+        late = [number for number, node in self._nodes.items() if self._unfinished(number, node, undisturbed[number])]
+        if late:
+            unknown.append(f"the run ended before nodes {late} were healthy again, and before they had to be")
         lost = [number for number, node in self._nodes.items() if node.lost]
         notes = (
             [f"some of what nodes {lost} told is lost: when they changed their state was not judged"] if lost else []
@@ -198,12 +218,22 @@ class Partition:
         """(since when, when it must know, until when that lasts and is heard) of each time that a node is cut off."""
         heard = self._timeline.heard_until(number)
         still = self._reach.still(number)
-        for begin, end in (piece for span in cut_off for piece in _without(span, still)):
+        for begin, end in (piece for span in cut_off for piece in without(span, still)):
             yield begin, begin + bound, min(end, heard)
+
+    def _unfinished(self, number: int, node: _Node, connected: list[Span]) -> bool:
+        """Whether it could reach a quorum in the end, was not healthy, and nobody can blame it for that yet."""
+        heard = self._timeline.heard_until(number)
+        if node.lost or node.changes[-1].state == "healthy" or not connected or connected[-1].end < heard:
+            return False
+        return not any(one.name == "not-recovered" and one.data["node"] == number for one in self._tardy)
 
     def _judge_detection(self, number: int, node: _Node, cut_off: list[Span], bound: int) -> None:
         for begin, due, until in self._dues(number, cut_off, bound):
-            if due >= until or node.at(due) == "partitioned":
+            if due >= until:
+                continue
+            if node.at(due) == "partitioned":
+                self._judge_staying(number, node, Span(due, until))
                 continue
             said = (
                 f"node {number} was cut off from a quorum for {(until - begin) / 1e6:.0f} ms, and after "
@@ -212,6 +242,13 @@ class Partition:
             events = _events_within(node, begin, until)
             found = Anomaly("undetected", said, events, {"node": number, "begin_ns": begin})
             self._late(Span(begin, due), found)
+
+    def _judge_staying(self, number: int, node: _Node, rest: Span) -> None:
+        """Who knows that it is cut off does not call itself healthy as long as it is."""
+        for change in node.changes:
+            if change.state == "healthy" and rest.begin < change.t < rest.end:
+                said = f"node {number} calls itself healthy though it was cut off from a quorum, and knew it"
+                self._anomalies.append(Anomaly("healthy-while-cut-off", said, [change.event], {"node": number}))
 
     def _judge_recovery(self, number: int, node: _Node, connected: list[Span], bound: int) -> None:
         heard = self._timeline.heard_until(number)
@@ -241,24 +278,13 @@ class Partition:
     def _late(self, meanwhile: Span, anomaly: Anomaly) -> None:
         """Nobody is blamed for what he did not do in time where nobody let him run."""
         node = self._nodes[anomaly.data["node"]]
+        self._tardy.append(anomaly)
         starved, whole = node.starved_ns(*meanwhile), meanwhile.end - meanwhile.begin
         if starved * 2 < whole:
             self._anomalies.append(anomaly)
         else:
             told = f"its machine had no idle processor for {starved / 1e6:.0f} of those {whole / 1e6:.0f} ms"
             self._excused.append(f"{anomaly.message}; but {told}")
-
-
-def _without(span: Span, gaps: list[Span]) -> list[Span]:
-    """What is left of `span` between `gaps`, which are in order."""
-    left = []
-    begin = span.begin
-    for gap in gaps:
-        if gap.begin > begin:
-            left.append(Span(begin, min(gap.begin, span.end)))
-        begin = max(begin, gap.end)
-    left.append(Span(begin, span.end))
-    return [one for one in left if one.begin < one.end]
 
 
 def _unhealthy(node: _Node) -> list[Span]:

@@ -52,6 +52,11 @@ class Commits:
         found = self._table.get(commit)
         return None if found is None else found.chain[0]
 
+    def slot(self, commit: str) -> tuple[str, str, int] | None:
+        """(author, incarnation, seq), the first two in hex, of a commit that the table has."""
+        found = self._table.get(commit)
+        return None if found is None else (*found.chain, found.seq)
+
     def position(self, commit: str) -> tuple[int, int] | None:
         """(which chain, how far along, from 1) of a correct author's commit that the table has."""
         found = self._table.get(commit)

@@ -9,7 +9,8 @@ Decides, from certificates, acknowledgements and reads, and from whom the faults
 `acknowledged-without-certificate`   a correct node acknowledged a stable write, and gave none
 `acknowledged-in-minority`  a correct node acknowledged a stable write, or with `gated` any write, though for longer
                             than detection_ns it surely could reach fewer than `size` members, itself counted
-`stable-write-lost`, `stale-quorum-read`   see `stable`;  `wiped-member-voted`   see `abstention`
+`stable-write-lost`, `stale-quorum-read`, `certificate-of-another-write`   see `stable`
+`wiped-member-voted`        see `abstention`
 
 Definition: spec/byzantine.md, "Certificates" and "What must hold"; spec-defects 2, 4, 5 and 8.  The bounds that rest on
 at most f lying or wiped nodes are not judged beyond f, save certificates in conflict: those are always told, since to
@@ -31,7 +32,7 @@ from checkers.abstention import Abstention
 from checkers.availability import percentiles_ms
 from checkers.history import Complete, Event, FaultEvent, Header, NodeEvent
 from checkers.pairing import Operation, Pairing, Wipes
-from checkers.reach import Reach, Span
+from checkers.reach import Reach, Span, without
 from checkers.stable import StableWrites
 from checkers.verdict import Anomaly, CheckResult, result
 from checkers.votes import Votes
@@ -126,6 +127,8 @@ class Quorum:
         notes: list[str] = []
         unknown: list[str] = []
         self._anomalies += self._votes.judge(faulty)
+        self._anomalies += self._votes.misplaced(self._stable.slot)
+        self._anomalies += self._stable.unfounded()
         self._anomalies += self._abstention.judge(self._votes.signed())
         if len(faulty) <= self._header.faulty:
             self._anomalies += self._stable.judge()
@@ -136,6 +139,11 @@ class Quorum:
                 "writes last, and quorum reads see them, was not judged"
             ]
         window = self._judge_minorities(self._reach.cut_off(self._quorum.size), self._quorum.detection_ns)
+        members, size, f = len(self._header.nodes), self._quorum.size, self._header.faulty
+        if size != members - f or 2 * size - members <= f:
+            unknown.append(
+                f"{size} of {members} members are no quorum where {f} may lie: two share no correct one for sure"
+            )
         stable = len(self._stable.writes)
         if stable < self._stable_min:
             unknown.append(f"{stable} stable writes were acknowledged, at least {self._stable_min} are needed")
@@ -159,7 +167,8 @@ class Quorum:
         """Judge what was acknowledged by nodes that were cut off; returns the longest time that was within bounds."""
         window = 0
         for node, t, event in self._acknowledged:
-            spans = cut_off.get(node, [])
+            still = self._reach.still(node)  # who stands still learns nothing; its time begins when it is back
+            spans = [piece for span in cut_off.get(node, []) for piece in without(span, still)]
             at = bisect_right(spans, t, key=lambda span: span.begin) - 1
             if at < 0 or t > spans[at].end:
                 continue

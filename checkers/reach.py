@@ -125,13 +125,14 @@ class Reach:
         """Of each node, when it surely ran and could reach `size` correct nodes, itself counted.
 
         What a fault had cut counts as reachable `settle_ns` after it was lifted.  A link under a fault of the kind
-        `link` counts as cut; with `slow_ns` only if it loses frames, if nothing is known of what it does, or if the
-        round trip is longer by `slow_ns` or more.
+        `link` counts as cut; with `slow_ns` only if it loses frames, if it is narrow, if nothing is known of what it
+        does, or if the round trip is longer by `slow_ns` or more.
         """
         edits = _edits(Span(-FOREVER, settle_ns), _away(self._nodes))
         for window in self._windows:
             entry, (begin, end) = window.entry, window.possibly()
-            merely_slow = slow_ns is not None and entry.fault == "link" and not entry.loss and entry.latency_ms > 0
+            whole = entry.fault == "link" and not entry.loss and not entry.rate_kb_s
+            merely_slow = slow_ns is not None and whole and entry.latency_ms > 0
             edits += _edits(Span(begin, end + settle_ns), _slows(entry) if merely_slow else self._stops(entry))
         edits += [edit for node, t in self._ended.items() for edit in _edits(Span(t, FOREVER), _away((node,)))]
         steps = self._follow(edits, self._correct, slow_ns=slow_ns, own=True)
@@ -191,6 +192,18 @@ class Reach:
                 continue
             found += slow_ns is None or state.delay_ns[there] + state.delay_ns[back] < slow_ns
         return found
+
+
+def without(span: Span, gaps: list[Span]) -> list[Span]:
+    """What is left of `span` between `gaps`, which are in order."""
+    left = []
+    begin = span.begin
+    for gap in gaps:
+        if gap.begin > begin:
+            left.append(Span(begin, min(gap.begin, span.end)))
+        begin = max(begin, gap.end)
+    left.append(Span(begin, span.end))
+    return [one for one in left if one.begin < one.end]
 
 
 def _edits(span: Span, edit: _Edit) -> list[tuple[int, int, _Edit]]:

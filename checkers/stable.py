@@ -3,6 +3,8 @@
 `stable-write-lost`  a stable write that a correct node acknowledged is not on every core node in the end: a final read
                      names heads whose past lacks its commit, or lacks an element that no remove can have taken away
                      (`Elements.protected`)
+`certificate-of-another-write`   what a correct node acknowledged as stable with a commit is not among the operations
+                     of that commit, or it has acknowledged another write already
 `stale-quorum-read`  a quorum read on a correct node began after a stable write had been acknowledged, and the past of
                      the heads that it names lacks that write's commit
 
@@ -11,18 +13,21 @@ with q.  Two quorums share 2q - n > f members, so as long as at most f lie or ha
 it is among those who are asked (Malkhi and Reiter, "Byzantine quorum systems", 1998).  Beyond f neither is judged.
 
 Complexity: O(chains) a commit, a read, and a write and core node.  Cannot see: writes whose commits, and reads whose
-heads, are not in the table that the authors told; they are counted, and most reads being so is unknown.
+heads, are not in the table that the authors told; they are counted, and most of either being so, or any final read, is
+unknown.  Of a commit, only what its author tells is believed.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from checkers.elements import Change, Elements
 from checkers.history import Element, Header, HistoryError, Invoke, NodeEvent, as_set_read
 from checkers.pairing import Operation
 from checkers.past import Commits
+from checkers.reach import FOREVER
 from checkers.verdict import Anomaly
 
 _CLOCK = tuple[int, ...]
@@ -38,6 +43,7 @@ class _Write(NamedTuple):
     object: str
     element: Element | None
     change: Change | None
+    operation: tuple[str, ...]
 
 
 class _Read(NamedTuple):
@@ -60,6 +66,8 @@ class StableWrites:
         self._core = header.core
         self._correct = {entry.index for entry in header.nodes if not entry.byzantine}
         self._commits = Commits({entry.agent for entry in header.nodes if not entry.byzantine})
+        self._agents = {entry.index: entry.agent for entry in header.nodes}
+        self._operations: dict[str, Counter[tuple[str, ...]]] = {}  # commit -> what is in it, how often
         self._finals: list[_Read] = []
         self.writes: list[_Write] = []
         self.reads: list[_Read] = []
@@ -67,8 +75,11 @@ class StableWrites:
         self.unknown: list[str] = []
 
     def on_committed(self, event: NodeEvent) -> None:
-        """A commit for the table."""
-        self._commits.tell(event.data)
+        """A commit for the table, if its author tells of it."""
+        data = event.data
+        if data["author"] == self._agents.get(event.node) and data["id"] not in self._commits:
+            self._commits.tell(data)
+            self._operations[data["id"]] = Counter(map(_operation, data["operations"]))
 
     def on_operation(self, operation: Operation) -> None:
         """An operation of a client that came to its end."""
@@ -97,7 +108,8 @@ class StableWrites:
         invoke, complete, event = operation.invoke, operation.complete, operation.completed_at
         change = Change(invoke.node, invoke.t, complete.t, True, event) if adds else None
         element = invoke.value if adds else None
-        return _Write(invoke.node, complete.t, event, complete.commit, invoke.object, element, change)
+        asked = (invoke.object, invoke.action, repr(invoke.value))
+        return _Write(invoke.node, complete.t, event, complete.commit, invoke.object, element, change, asked)
 
     def _read(self, operation: Operation) -> _Read:
         invoke, complete = operation.invoke, operation.complete
@@ -109,19 +121,45 @@ class StableWrites:
             members = frozenset(read.add)
         return _Read(invoke.node, invoke.t, operation.completed_at, invoke.object, complete.visible, members)
 
+    def slot(self, commit: str) -> tuple[str, str, int] | None:
+        """(author, incarnation, seq) of a commit, as its author told it."""
+        return self._commits.slot(commit)
+
+    def unfounded(self) -> list[Anomaly]:
+        """Writes that were acknowledged with the commit of something else: what is certified is not what was asked."""
+        left = {commit: Counter(operations) for commit, operations in self._operations.items()}
+        found = []
+        for write in self.writes:
+            operations = left.get(write.commit or "")
+            if operations is None:
+                continue
+            operations[write.operation] -= 1
+            if operations[write.operation] < 0:
+                what = " ".join(write.operation[1:])
+                said = (
+                    f"{write.object}: node {write.node} acknowledged {what} as stable with commit "
+                    f"{str(write.commit)[:12]}, which does not hold it, or held it for another write"
+                )
+                data = {"node": write.node, "object": write.object, "commit": write.commit}
+                found.append(Anomaly("certificate-of-another-write", said, [write.event], data))
+        return found
+
     def judge(self) -> list[Anomaly]:
         """Lost writes and stale reads; `notes` and `unknown` say afterwards what limits the evidence."""
         return [*self._lost(), *self._stale()]
 
     def _lost(self) -> list[Anomaly]:
         reads = {(read.node, read.object) for read in self._finals}
+        if not self._core:
+            self.unknown.append("there is no core node, so nobody has to have what is stable")
         missing = [node for node in self._core if sum(node == one for one, _ in reads) < self._objects]
         if missing and self.writes:
             self.unknown.append(f"a final read of core nodes {missing} is missing")
         clocks = [(read, self._clock(read)) for read in self._finals]
-        blind = sum(clock is None for _, clock in clocks)
+        first = min((write.acknowledged for write in self.writes), default=FOREVER)
+        blind = sum(clock is None and read.invoked > first for read, clock in clocks)
         if blind:
-            self.notes.append(f"of {blind} final reads, what they claim to have seen is not known")
+            self.unknown.append(f"of {blind} final reads, what they claim to have seen is not known")
         found, untold = [], 0
         for write in self.writes:
             position = self._position(write)
@@ -130,7 +168,8 @@ class StableWrites:
             if lacking:
                 found.append(_lost(write, lacking))
         if untold:
-            self.notes.append(f"of {untold} stable writes, the commit was never told of by its author")
+            said = f"of {untold} stable writes, the commit was never told of by its author"
+            (self.unknown if untold * 2 > len(self.writes) else self.notes).append(said)
         return found
 
     def _lacks(self, write: _Write, position: tuple[int, int] | None, read: _Read, clock: _CLOCK | None) -> bool:
@@ -172,6 +211,14 @@ class StableWrites:
 
     def _position(self, write: _Write) -> tuple[int, int] | None:
         return None if write.commit is None else self._commits.position(write.commit)
+
+
+def _operation(told: Any) -> tuple[str, ...]:
+    """An operation of a commit as a client would name it: a remove also says what it takes away."""
+    value = told["value"]
+    if told["action"] == "remove" and isinstance(value, list | tuple) and value:
+        value = value[0]
+    return (told["object"], told["action"], repr(value))
 
 
 def _lost(write: _Write, lacking: list[_Read]) -> Anomaly:

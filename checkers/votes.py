@@ -10,7 +10,7 @@ Cannot see: votes that no certificate shows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -65,6 +65,18 @@ class Votes:
         for claims in self._slots.values():
             for commit, claim in claims.items():
                 yield commit, frozenset(claim.signers), claim.event
+
+    def misplaced(self, slot_of: Callable[[str], Slot | None]) -> list[Anomaly]:
+        """Good certificates whose statement names a slot that is not the one of their commit, as its author told it."""
+        found = []
+        for slot, claims in self._slots.items():
+            for commit, claim in claims.items():
+                own = slot_of(commit)
+                if claim.certified is not None and own is not None and own != slot:
+                    said = f"a certificate for commit {commit[:12]} names {_name(slot)}, and its author {_name(own)}"
+                    data = {"reason": "slot", "commit": commit, "slot": list(slot), "own": list(own)}
+                    found.append(Anomaly("bad-certificate", said, [claim.certified], data))
+        return found
 
     def judge(self, faulty: Collection[int]) -> list[Anomaly]:
         """What was signed twice; `faulty` are the nodes that lie or lost their disks."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.history import Complete, Deadline, FaultEntry, Header, Invoke, NodeEntry
+from checkers.history import Complete, Deadline, FaultEntry, Header, Invoke, NetworkEntry, NodeEntry
 from faults.vocabulary import At, PlannedFault, Trigger
 from harness.backend import Answer, Ask, Backend, Evidence
 from harness.bounds import quorum_entry
@@ -67,11 +67,21 @@ def header_for(
         quorum=quorum_entry(plan, network=backend.network_name, allowance=backend.allowance),
         checks=[check for check in plan.checks if check.name not in left_out],
         left_out=left_out,
+        network=network_entry(plan),
         faults=[fault_entry(one) for one in plan.faults],
         capabilities=list(capabilities),
         versions=versions(),
         plan=raw,
     )
+
+
+def network_entry(plan: Plan) -> NetworkEntry:
+    """What checkers are told of the network without faults: the worst of its links."""
+    network = plan.cluster.network
+    slowest = max(
+        network.latency_ms + network.jitter_ms, *(one.latency_ms + one.jitter_ms for one in network.between), 0
+    )
+    return NetworkEntry(latency_ms=slowest, loss=max(network.loss, *(one.loss for one in network.between), 0))
 
 
 def fault_entry(planned: PlannedFault) -> FaultEntry:
@@ -87,6 +97,7 @@ def fault_entry(planned: PlannedFault) -> FaultEntry:
         strategy=getattr(fault, "strategy", ""),
         latency_ms=getattr(fault, "latency_ms", 0.0) + getattr(fault, "jitter_ms", 0.0),
         loss=getattr(fault, "loss", 0.0),
+        rate_kb_s=getattr(fault, "rate_kb_s", 0.0),
     )
 
 

@@ -99,6 +99,7 @@ class Mesh(Book):
             msgspec.structs.replace(plain, nodes=entries, faulty=faulty, quorum=quorum if roster else None)
         )
         self.seqs: dict[int, int] = {}
+        self.operations: dict[str, list[dict[str, Any]]] = {}
 
     def tell(self, node: int, name: str, *, at_ms: float | None = None, monotonic_ms: float = 0, **data: Any) -> None:
         """An event of a node, now or at a time of its own."""
@@ -110,7 +111,8 @@ class Mesh(Book):
         """`node` tells of a commit of its own, the next of its chain unless `seq` says otherwise."""
         seq = self.seqs.get(node, 0) if seq is None else seq
         self.seqs[node] = seq + 1
-        data = {"author": AGENTS[node], "incarnation": INCARNATION, "seq": seq, "operations": []}
+        operations = self.operations[id] = []
+        data = {"author": AGENTS[node], "incarnation": INCARNATION, "seq": seq, "operations": operations}
         self.tell(node, "committed", id=id, prev=prev, deps=list(deps), **data)
         return id
 
@@ -121,9 +123,13 @@ class Mesh(Book):
         self.complete(op, **complete)
         return op
 
-    def complete(self, op: int, **complete: Any) -> None:
+    def complete(self, op: int, *, within: bool = True, **complete: Any) -> None:
+        """An answer, now; a commit that it names holds what was asked, unless `within` is False."""
         self.at += MS
-        self._open.pop(op)
+        asked = self._open.pop(op)
+        if within and complete.get("commit") in self.operations:
+            operation = {"object": asked.object, "action": asked.action, "value": asked.value}
+            self.operations[complete["commit"]].append(operation)
         complete.setdefault("outcome", "ok")
         self.events.append(Complete(op=op, t=self.at, **complete))
 

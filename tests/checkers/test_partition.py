@@ -2,9 +2,10 @@
 
 from functools import partial
 
+import msgspec
 import pytest
 
-from checkers.history import FaultEntry
+from checkers.history import FaultEntry, NetworkEntry
 from tests.checkers.histories import the_anomaly
 from tests.checkers.signed_histories import Mesh, between, fault
 
@@ -350,3 +351,47 @@ def test_without_a_roster_or_states_it_is_unknown():
     silent.at_ms(20_000)
     silent.phase("done")
     assert silent.judge("partition").notes == ["no correct node told of its state"]
+
+
+# Between the moment at which it must know and the end of the cut.
+
+
+def test_who_is_cut_off_and_knows_it_stays_so():
+    early = {0: [(1700, "partitioned"), (2500, "recovering"), (2600, "healthy"), (4000, "partitioned"), *back(5100)]}
+    found = the_anomaly(run(states=early), "healthy-while-cut-off")
+    assert found.data["node"] == 0
+    hopeful = {0: [(1700, "partitioned"), (2500, "recovering"), (2600, "partitioned"), *back(5100)]}
+    assert run(states=hopeful).validity == "valid", "it may hope"
+
+
+@pytest.mark.parametrize(("end_ms", "validity"), [(6900, "unknown"), (7200, "invalid")])
+def test_a_run_that_ends_before_a_node_is_healthy_again_shows_no_recovery(end_ms, validity):
+    never = {0: [(1700, "partitioned"), (5100, "recovering")]}
+    result = run(states=never, end_ms=end_ms)
+    assert result.validity == validity and ("before nodes [0] were healthy" in str(result.notes)) == (end_ms < 7000)
+
+
+def on_network(**network):
+    mesh = Mesh(faults=[CUT])
+    mesh.header = msgspec.structs.replace(mesh.header, network=NetworkEntry(**network))
+    for node in range(4):
+        mesh.tell(node, "state", at_ms=100, **{"from": "recovering", "to": "healthy"})
+    mesh.tell(1, "state", at_ms=5000, **{"from": "healthy", "to": "partitioned"})
+    for at_ms, first, to in ((5100, "partitioned", "recovering"), (5200, "recovering", "healthy")):
+        mesh.tell(1, "state", at_ms=at_ms, **{"from": first, "to": to})
+    mesh.at_ms(20_000)
+    mesh.phase("done")
+    return mesh.judge("partition", detections_min=0)
+
+
+@pytest.mark.parametrize("network", [{"latency_ms": 300.0}, {"loss": 0.4}])
+def test_where_the_network_alone_may_hide_a_quorum_nobody_is_blamed_and_nothing_shown(network):
+    assert names(on_network(latency_ms=50.0)) == {"false-alarm"}
+    result = on_network(**network)
+    assert not result.anomalies and result.validity == "unknown"
+
+
+@pytest.mark.parametrize("rate", [0.0, 2.0])
+def test_a_narrow_link_may_be_as_good_as_cut(rate):
+    slow = msgspec.structs.replace(fault("cut", "link", links=ALL), latency_ms=10.0, rate_kb_s=rate)
+    assert ("false-alarm" in names(run(slow))) == (rate == 0.0)

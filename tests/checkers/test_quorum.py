@@ -1,5 +1,6 @@
 """quorum: certificates from their bytes, and what they promise."""
 
+import msgspec
 import pytest
 
 from tests.checkers.histories import the_anomaly
@@ -471,3 +472,110 @@ def test_a_proof_is_no_certificate():
     mesh = Mesh()
     mesh.tell(2, "certified", id=A, **proof(3))
     assert the_anomaly(stable(mesh).judge("quorum"), "bad-certificate").data["reason"] == "malformed"
+
+
+# What was certified is what was asked, and where its author put it.
+
+
+def test_an_old_certificate_acknowledges_no_other_write():
+    def mesh(commit):
+        mesh = Mesh()
+        mesh.commit(0, A)
+        mesh.commit(0, B)
+        mesh.write(0, "x", commit=A, certificate=certificate(A))
+        seq = 0 if commit == A else 1
+        mesh.write(0, "y", commit=commit, within=commit == B, certificate=certificate(commit, seq=seq))
+        return ending(mesh, ("x", "y"), A, B).judge("quorum")
+
+    assert mesh(B).validity == "valid"
+    found = the_anomaly(mesh(A), "certificate-of-another-write")
+    assert (found.data["node"], found.data["commit"]) == (0, A)
+
+
+def test_one_commit_may_hold_two_writes_and_each_acknowledges_one():
+    mesh = Mesh()
+    mesh.commit(0, A)
+    for element in ("x", "y"):
+        mesh.write(0, element, commit=A, certificate=certificate(A))
+    assert ending(mesh, ("x", "y"), A).judge("quorum").validity == "valid"
+    mesh = Mesh()
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    mesh.write(0, "x", commit=A, within=False, certificate=certificate(A))
+    assert names(ending(mesh, ("x",), A).judge("quorum")) == {"certificate-of-another-write"}
+
+
+@pytest.mark.parametrize(("seq", "author"), [(7, 0), (0, 1)])
+def test_a_statement_that_names_another_slot_than_its_commit_has(seq, author):
+    mesh = Mesh()
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A, seq=seq, author=author))
+    found = the_anomaly(ending(mesh, ("x",), A).judge("quorum"), "bad-certificate")
+    assert found.data["reason"] == "slot"
+
+
+def test_a_liar_that_tells_of_another_s_commit_is_not_believed():
+    mesh = Mesh(byzantine=[3])
+    told = {"author": AGENTS[0], "incarnation": "ff" * 16, "seq": 99, "operations": []}
+    mesh.tell(3, "committed", id=A, prev=None, deps=[], **told)
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    mesh.quorum_read(1)
+    assert names(ending(mesh, ("x",), A).judge("quorum")) == {"stale-quorum-read"}
+
+
+@pytest.mark.parametrize("visible", [None, ["ee" * 32]])
+def test_final_reads_that_do_not_say_what_they_saw_are_no_evidence(visible):
+    mesh = Mesh()
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    for node in mesh.header.core:
+        op = mesh.begin("read", node, "s", final=True)
+        mesh.complete(op, value={"base": None, "add": ["x"]}, visible=visible)
+    mesh.phase("done")
+    assert mesh.judge("quorum").validity == "unknown"
+
+
+def test_without_a_core_nobody_has_to_have_anything_and_that_is_unknown():
+    mesh = stable()
+    mesh.header = msgspec.structs.replace(mesh.header, core=[])
+    assert mesh.judge("quorum").validity == "unknown"
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_quorum_that_is_none_makes_nothing_valid(size):
+    mesh = stable()
+    quorum = msgspec.structs.replace(mesh.header.quorum, size=size)
+    mesh.header = msgspec.structs.replace(mesh.header, quorum=quorum)
+    assert mesh.judge("quorum").validity != "valid"
+
+
+def test_a_member_that_lost_its_disk_and_votes_is_found():
+    def judged(voters):
+        mesh = Mesh(faults=[WIPE])
+        mesh.commit(0, A)
+        mesh.write(0, "x", commit=A, certificate=certificate(A, (0, 1, 3)))
+        mesh.stage("wipe", "injected", 100)
+        mesh.stage("wipe", "lifted", 200, disk="wipe", nodes="3")
+        mesh.at_ms(300)
+        mesh.commit(0, B)
+        mesh.write(0, "y", commit=B, certificate=certificate(B, voters, seq=1))
+        return names(ending(mesh, ("x", "y"), A, B).judge("quorum"))
+
+    assert judged((0, 1, 3)) == {"wiped-member-voted"} and judged((0, 1, 2)) == set()
+
+
+def test_who_stood_still_during_a_cut_has_its_time_when_it_is_back():
+    def judged(acknowledged_ms):
+        mesh = Mesh(faults=[CUT, fault("pause", "pause", 0)])
+        mesh.commit(0, A)
+        write = mesh.begin("add", 0, "s", "x", level="stable")
+        mesh.stage("pause", "injected", 900)
+        mesh.stage("cut", "injected", 1000)
+        mesh.stage("pause", "lifted", 4000)
+        mesh.at_ms(acknowledged_ms)
+        mesh.complete(write, commit=A, certificate=certificate(A))
+        mesh.stage("cut", "lifted", 6000)
+        return names(ending(mesh, ("x",), A).judge("quorum"))
+
+    assert judged(4001) == set() and judged(5500) == {"acknowledged-in-minority"}
