@@ -330,6 +330,9 @@ def read_history(path: Path) -> History:
         raise HistoryError(f"{path.name}: line {number}: is no header: {error}") from None
     if header.format != HISTORY_FORMAT:
         raise HistoryError(f"{path.name}: line {number}: format {header.format}, this reader knows {HISTORY_FORMAT}")
+    known = {entry.index for entry in header.nodes}
+    if not header.core or not known.issuperset(header.core):
+        raise HistoryError(f"{path.name}: line {number}: core: is to name some of the nodes, and names {header.core}")
     events: list[Event] = []
     torn = None
     for number, line, whole in lines:

@@ -215,3 +215,10 @@ def test_a_change_against_another_read_than_the_last_is_an_error():
     state.follow(operation(1, 0, "s", SetRead(base=None, add=[1])))
     with pytest.raises(HistoryError, match="op 2 is a change against op 0, not this node's last read"):
         state.follow(operation(2, 0, "s", SetRead(base=0, add=[2])))
+
+
+@pytest.mark.parametrize("core", [[], [7]])
+def test_a_core_that_is_none_is_bad_input(core, written):
+    path = written(Book(header(s="gset", core=core)).history)
+    with pytest.raises(HistoryError, match="line 1: core: is to name some of the nodes"):
+        read_history(path)
