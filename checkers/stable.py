@@ -69,6 +69,7 @@ class StableWrites:
         self._agents = {entry.index: entry.agent for entry in header.nodes}
         self._operations: dict[str, Counter[tuple[str, ...]]] = {}  # commit -> what is in it, how often
         self._finals: list[_Read] = []
+        self._reads_asked = 0
         self.writes: list[_Write] = []
         self.reads: list[_Read] = []
         self.notes: list[str] = []
@@ -85,6 +86,7 @@ class StableWrites:
         """An operation of a client that came to its end."""
         invoke, complete = operation.invoke, operation.complete
         elements = self._sets.get(invoke.object)
+        self._reads_asked += invoke.level == "quorum" and invoke.node in self._correct
         if elements is not None and invoke.action == "remove" and complete.outcome != "fail":
             elements.end(operation)
         if complete.outcome != "ok":
@@ -202,6 +204,8 @@ class StableWrites:
                 found.append(_stale(read, unseen))
         if passed_over:
             self.notes.append(f"{passed_over} quorum reads of unknown commits were passed over")
+        if self._reads_asked and not self.reads:
+            self.unknown.append(f"none of {self._reads_asked} quorum reads was answered")
         if passed_over * 2 > len(self.reads):
             self.unknown.append("of most quorum reads, what they claim to have seen was never told")
         return found

@@ -579,3 +579,13 @@ def test_who_stood_still_during_a_cut_has_its_time_when_it_is_back():
         return names(ending(mesh, ("x",), A).judge("quorum"))
 
     assert judged(4001) == set() and judged(5500) == {"acknowledged-in-minority"}
+
+
+@pytest.mark.parametrize(("outcome", "validity"), [("ok", "valid"), ("fail", "unknown")])
+def test_quorum_reads_that_all_failed_show_nothing(outcome, validity):
+    mesh = Mesh()
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    read = mesh.begin("read", 1, "s", level="quorum")
+    mesh.complete(read, outcome=outcome, value={"base": None, "add": ["x"]}, visible=[A])
+    assert ending(mesh, ("x",), A).judge("quorum").validity == validity
