@@ -1,8 +1,9 @@
 """Rejoining: a node that was cut off calls itself healthy only once it knows what a quorum had accepted.
 
-Every stable write that was acknowledged before a node began to recover is on a quorum by then.  Recovery is reconciling
-with a quorum, so the node must have accepted it when it says that it is healthy (spec-defects 1).  What it accepts, it
-tells once it is on its disk: that may come an exchange later, by the header's deadline.
+A node begins to recover when it says so, and when it starts.  Every stable write that was acknowledged before that is
+on a quorum by then.  Recovery is reconciling with a quorum, so the node must have accepted it when it says that it is
+healthy (spec-defects 1).  What it accepts, it tells once it is on its disk: that may come an exchange later, by the
+header's deadline.
 
 Complexity: O(1) an acknowledgement and acceptance, O(acknowledgements) a recovery.  Cannot see: what a node knew by
 itself and nobody had certified; the recovery of a node that lost its disk, where it tells again what it had told
@@ -57,7 +58,7 @@ class Rejoining:
                 known.setdefault(commit, t)
         elif event.name == "events-lost":
             self._lossy.add(event.node)
-        elif event.name == "state" and event.data.get("to") == "recovering":
+        elif event.name == "started" or (event.name == "state" and event.data.get("to") == "recovering"):
             self._since[event.node] = self._timeline.place(event)
         elif event.name == "state" and event.data.get("to") == "healthy" and event.node in self._since:
             began = self._since.pop(event.node)

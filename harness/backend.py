@@ -98,6 +98,9 @@ class Backend(Protocol):
         """Send a request on a path that no fault touches; `done` is called at most once, or never if no answer
         comes.  The caller keeps the time-out."""
 
+    def hear(self, done: Callable[[], None]) -> None:
+        """Take in what the nodes have told of themselves and nobody has asked for yet, then call `done`."""
+
     def inject(self, planned: PlannedFault, done: FaultDone) -> None:
         """Put a fault in force; `done` is called once, when that is confirmed or has failed and is undone."""
 

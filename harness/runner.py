@@ -268,10 +268,13 @@ class Runner:
 
     def _final_step(self, steps: list[Ask]) -> None:
         if not steps:
-            self._recorder.phase("done", self._backend.now())
-            self._backend.stop()
+            self._backend.hear(self._done)
             return
         self._survey(steps[0], final=True, done=lambda _answers: self._final_step(steps[1:]))
+
+    def _done(self) -> None:
+        self._recorder.phase("done", self._backend.now())
+        self._backend.stop()
 
     def _survey(self, ask: Ask, *, final: bool, done: Callable[[dict[int, Answer]], None]) -> None:
         """Ask every core node at once, with each question and answer in the history."""

@@ -32,6 +32,8 @@ TICKS_SECONDS = 5.0
 TICKS_INTERRUPTED_SECONDS = 1.0
 WATCH_EVERY_S = 0.1
 FAILPOINT_EVERY_S = 0.005
+FETCHES_MAX, FEW = 50, 100
+"""How often a node's last events are fetched at most, and so few that no more wait, but what it tells meanwhile."""
 ASKED_AT_ONCE_MAX = 10_000
 OURS_TO_TELL = ("started", "starved", "clock", "broke-contract", "bad-exit", "events-lost")
 """What the harness knows of a node better than the node does."""
@@ -334,6 +336,25 @@ class RealBackend:
             if not self._faults.dead(node):
                 await self._fetch_events(node)
 
+    def hear(self, done: Callable[[], None]) -> None:
+        """Fetch what the nodes have told since they were last asked, then call `done`."""
+        self._spawn(self._hear(done))
+
+    async def _hear(self, done: Callable[[], None]) -> None:
+        if "events" in self._subject.offers:
+            alive = [node for node in range(self._plan.cluster.nodes) if not self._faults.dead(node)]
+            await asyncio.gather(*map(self._fetch_all, alive))
+        if not self._stopped:
+            done()
+
+    async def _fetch_all(self, node: int) -> None:
+        """A node gives a limited number at a time, and goes on telling meanwhile."""
+        for _ in range(FETCHES_MAX):
+            before = self._heard.get(node, 0)
+            await self._fetch_events(node)
+            if self._heard.get(node, 0) - before < FEW:
+                return
+
     async def _last_words(self, node: int) -> None:
         """What a node has told must not die with it; what it tells after a restart is counted anew."""
         await self._fetch_events(node, LAST_WORDS_SECONDS)
@@ -341,9 +362,10 @@ class RealBackend:
         self._starts[node] = self._starts.get(node, 0) + 1
 
     async def _fetch_events(self, node: int, timeout_s: float = ASK_SECONDS) -> None:
-        start = self._starts.get(node, 0)
+        """Take in what it has told, unless another fetch, which was under way, has heard more of it meanwhile."""
+        start, after = self._starts.get(node, 0), self._heard.get(node, 0)
         with suppress(NoAnswer):
-            told = await self._get(node, "/events", timeout_s, after=str(self._heard.get(node, 0)))
+            told = await self._get(node, "/events", timeout_s, after=str(after))
             if start != self._starts.get(node, 0) or self._observer is None or self._stopped:
                 return
             try:
@@ -351,10 +373,11 @@ class RealBackend:
             except msgspec.ValidationError as error:
                 self._breaks_contract(node, f"/events: {error}")
                 return
-            self._heard[node] = events.next
-            if events.lost:
+            known = self._heard.get(node, 0) - after
+            self._heard[node] = max(events.next, self._heard.get(node, 0))
+            if events.lost and not known:
                 self._tell(node, "events-lost", {"count": events.lost})
-            for event in events.events:
+            for event in events.events[max(0, known - events.lost) :]:
                 if event.name not in OURS_TO_TELL:
                     self._observer(node, event.name, event.monotonic, event.wall, event.data)
 

@@ -161,6 +161,10 @@ class SimulatorBackend:
             if count == reached:
                 call()
 
+    def hear(self, done: Callable[[], None]) -> None:
+        """Nodes tell at once here."""
+        done()
+
     def inject(self, planned: PlannedFault, done: FaultDone) -> None:
         """Put a fault in force, at once."""
         self.faults.inject(planned)

@@ -66,6 +66,7 @@ def stable(op: int, t: int, commit: str, node: int = 0, outcome: str = "ok", lev
 
 RECOVERY = [state(10, "healthy", "partitioned"), state(50, "partitioned", "recovering")]
 HEALTHY = state(60, "recovering", "healthy")
+STARTED = NodeEvent(node=2, name="started", monotonic=50 * MS, wall=0, t=50 * MS, data={})
 DONE = Phase(phase="done", t=1000 * MS)
 
 
@@ -79,6 +80,10 @@ DONE = Phase(phase="done", t=1000 * MS)
         ([*RECOVERY, *stable(0, 55, "a"), HEALTHY, accepted(90, "a")], False),  # acknowledged after it began to recover
         ([*stable(0, 20, "a", outcome="info"), *RECOVERY, HEALTHY], False),
         ([*stable(0, 20, "a", level="local"), *RECOVERY, HEALTHY], False),
+        ([*stable(0, 20, "a"), STARTED, HEALTHY], True),
+        ([*stable(0, 20, "a"), STARTED, accepted(55, "a"), HEALTHY], False),
+        ([accepted(5, "a"), *stable(0, 20, "a"), STARTED, HEALTHY], False),
+        ([STARTED, *stable(0, 55, "a"), HEALTHY], False),
         ([*stable(0, 20, "a"), *RECOVERY], False),  # it never said that it was healthy
     ],
 )
