@@ -281,3 +281,32 @@ def test_a_machine_without_an_idle_processor_is_told_of_every_node(
     told = [one for one in events if one.name == "starved"]
     assert [(one.node, one.data) for one in told] == [(node, {"for_ns": 30_000_000}) for node in range(NODES)]
     assert len({one.monotonic for one in told}) == 1, "when that was, and not when it was told"
+
+
+def test_what_nodes_tell_last_is_in_the_history_and_nothing_is_there_twice(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, list[dict[str, Any]]] = {}
+
+    async def ask(self: Answers, node: str, token: str, ask: Ask) -> Answer:
+        if ask.action == "read":
+            events = told.setdefault(node, [])
+            events += [
+                {"name": "heard", "monotonic": 1, "wall": 1, "data": {"is": len(events) + n}} for n in range(3000)
+            ]
+        return await plain(self, node, token, ask)
+
+    async def get(self: Answers, node: str, token: str, path: str, timeout_s: float, **query: str) -> Any:
+        if path != "/events":
+            return {}
+        after, events = int(query["after"]), told.get(node, [])
+        await asyncio.sleep(0.05)  # fetches overlap
+        found = events[after : after + 2048]
+        return {"events": found, "next": after + len(found), "lost": 0}
+
+    plain = Answers.ask
+    monkeypatch.setattr(Answers, "ask", ask)
+    monkeypatch.setattr(Answers, "get", get)
+    events = [one for one in run(machines, monkeypatch).history.events if isinstance(one, NodeEvent)]
+    heard = [(one.node, one.data["is"]) for one in events if one.name == "heard"]
+    assert len(heard) == sum(map(len, told.values())) > 0 and len(set(heard)) == len(heard)
