@@ -1,9 +1,9 @@
 """Rejoining: a node that was cut off calls itself healthy only once it knows what a quorum had accepted.
 
-A node begins to recover when it says so, and when it starts.  Every stable write that was acknowledged before that is
-on a quorum by then.  Recovery is reconciling with a quorum, so the node must have accepted it when it says that it is
-healthy (spec-defects 1).  What it accepts, it tells once it is on its disk: that may come an exchange later, by the
-header's deadline.
+A node begins to recover when it says so, and by itself when it starts again, which is not before it was killed.  Every
+stable write that was acknowledged before that is on a quorum by then.  Recovery is reconciling with a quorum, so the
+node must have accepted it when it says that it is healthy (spec-defects 1).  What it accepts, it tells once it is on
+its disk: that may come an exchange later, by the header's deadline.
 
 Complexity: O(1) an acknowledgement and acceptance, O(acknowledgements) a recovery.  Cannot see: what a node knew by
 itself and nobody had certified; the recovery of a node that lost its disk, where it tells again what it had told
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from checkers.history import Event, Header, NodeEvent
+from checkers.history import Event, FaultEvent, Header, NodeEvent
 from checkers.pairing import Pairing
 from checkers.timeline import Timeline
 from checkers.verdict import Anomaly
@@ -27,6 +27,7 @@ class Rejoining:
 
     def __init__(self, header: Header) -> None:
         self._correct = {entry.index for entry in header.nodes if not entry.byzantine}
+        self._kills = {entry.id: entry.nodes for entry in header.faults if entry.fault == "kill"}
         self._grace_ns = header.deadline.exchange_ns
         self._pairing = Pairing()
         self._timeline = Timeline()
@@ -45,6 +46,8 @@ class Rejoining:
             stable = invoke.level == "stable" and complete.outcome == "ok" and invoke.node in self._correct
             if stable and complete.commit is not None:
                 self._acknowledged.append((complete.t, complete.commit))
+        elif type(event) is FaultEvent and event.stage == "injected":
+            self._since.update(dict.fromkeys(self._kills.get(event.fault, ()), event.t))
         elif type(event) is NodeEvent and event.node in self._correct:
             self._on_node(index, event)
 
@@ -58,7 +61,7 @@ class Rejoining:
                 known.setdefault(commit, t)
         elif event.name == "events-lost":
             self._lossy.add(event.node)
-        elif event.name == "started" or (event.name == "state" and event.data.get("to") == "recovering"):
+        elif event.name == "state" and event.data.get("to") == "recovering":
             self._since[event.node] = self._timeline.place(event)
         elif event.name == "state" and event.data.get("to") == "healthy" and event.node in self._since:
             began = self._since.pop(event.node)

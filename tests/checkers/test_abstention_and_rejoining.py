@@ -66,7 +66,7 @@ def stable(op: int, t: int, commit: str, node: int = 0, outcome: str = "ok", lev
 
 RECOVERY = [state(10, "healthy", "partitioned"), state(50, "partitioned", "recovering")]
 HEALTHY = state(60, "recovering", "healthy")
-STARTED = NodeEvent(node=2, name="started", monotonic=50 * MS, wall=0, t=50 * MS, data={})
+KILLED = FaultEvent(fault="kill-0", stage="injected", t=50 * MS)
 DONE = Phase(phase="done", t=1000 * MS)
 
 
@@ -80,15 +80,15 @@ DONE = Phase(phase="done", t=1000 * MS)
         ([*RECOVERY, *stable(0, 55, "a"), HEALTHY, accepted(90, "a")], False),  # acknowledged after it began to recover
         ([*stable(0, 20, "a", outcome="info"), *RECOVERY, HEALTHY], False),
         ([*stable(0, 20, "a", level="local"), *RECOVERY, HEALTHY], False),
-        ([*stable(0, 20, "a"), STARTED, HEALTHY], True),
-        ([*stable(0, 20, "a"), STARTED, accepted(55, "a"), HEALTHY], False),
-        ([accepted(5, "a"), *stable(0, 20, "a"), STARTED, HEALTHY], False),
-        ([STARTED, *stable(0, 55, "a"), HEALTHY], False),
+        ([*stable(0, 20, "a"), KILLED, HEALTHY], True),
+        ([*stable(0, 20, "a"), KILLED, accepted(55, "a"), HEALTHY], False),
+        ([accepted(5, "a"), *stable(0, 20, "a"), KILLED, HEALTHY], False),
+        ([KILLED, *stable(0, 55, "a"), HEALTHY], False),
         ([*stable(0, 20, "a"), *RECOVERY], False),  # it never said that it was healthy
     ],
 )
 def test_a_node_is_healthy_again_only_with_what_was_certified_before(events, found):
-    checker = Rejoining(header(nodes=4, s="gset"))
+    checker = Rejoining(header(nodes=4, s="gset", faults=[WIPED]))
     for index, event in enumerate([*events, DONE]):
         checker.on_event(index, event)
     assert [one.name for one in checker.judge()] == (["healthy-before-reconciled"] if found else [])
