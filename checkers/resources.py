@@ -1,14 +1,17 @@
 """Resources: what a node keeps for others stays within its quotas, whoever attacks it.
 
 Decides, from the `resources` events of the correct nodes, whether anything bounded was ever in use beyond its limit
-(`over-quota`).  Definition: spec/byzantine.md, "Memory, queues and disk stay inside their quotas"; what is bounded, and
-by how much, the node says itself.  Unknown where no correct node told.
+(`over-quota`), and whether its limits stay what they were (`limit-moved`).  Definition: spec/byzantine.md, "Memory,
+queues and disk stay inside their quotas"; what is bounded, and by how much, the node says itself.  Unknown where a core
+node did not tell, where what was told is no use or no number, and where something in use has no limit.
 
 Complexity: O(1) a name told.  Cannot see: what is in use between two events, what a node does not count, and a limit
 that is too generous; the shares among the figures tell whether an attack came anywhere near.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from checkers.history import Event, Header, NodeEvent
 from checkers.verdict import Anomaly, CheckResult, result
@@ -21,7 +24,10 @@ class Resources:
 
     def __init__(self, header: Header) -> None:
         self._correct = {entry.index for entry in header.nodes if not entry.byzantine}
+        self._core = set(header.core)
         self._told: set[int] = set()
+        self._unreadable: set[int] = set()
+        self._limits: dict[tuple[int, str], float] = {}
         self._most: dict[str, int | float] = {}
         self._share: dict[str, float] = {}
         self._unlimited: set[str] = set()
@@ -32,7 +38,8 @@ class Resources:
         if type(event) is not NodeEvent or event.name != "resources" or event.node not in self._correct:
             return None
         used, limits = event.data.get("used"), event.data.get("limits")
-        if not isinstance(used, dict) or not isinstance(limits, dict):
+        if not isinstance(used, dict) or not isinstance(limits, dict) or not used:
+            self._unreadable.add(event.node)
             return None
         self._told.add(event.node)
         found = [self._judge(index, event.node, name, use, limits.get(name)) for name, use in used.items()]
@@ -40,30 +47,41 @@ class Resources:
 
     def _judge(self, index: int, node: int, name: str, use: object, limit: object) -> Anomaly | None:
         if not isinstance(use, int | float):
+            self._unreadable.add(node)
             return None
         self._most[name] = max(self._most.get(name, 0), use)
         if not isinstance(limit, int | float):
             self._unlimited.add(name)
             return None
+        former = self._limits.setdefault((node, name), limit)
+        if former != limit:
+            said = f"node {node} says that its limit of {name} is {limit}, and it was {former}"
+            return self._found("limit-moved", said, index, {"node": node, "name": name, "was": former, "limit": limit})
         share = use / limit if limit > 0 else float(use > 0)
         self._share[name] = max(self._share.get(name, 0.0), share)
         if use <= limit:
             return None
         said = f"node {node} uses {use} of {name}, its limit is {limit}"
-        anomaly = Anomaly("over-quota", said, [index], {"node": node, "name": name, "used": use, "limit": limit})
+        return self._found("over-quota", said, index, {"node": node, "name": name, "used": use, "limit": limit})
+
+    def _found(self, name: str, said: str, index: int, data: dict[str, Any]) -> Anomaly:
+        anomaly = Anomaly(name, said, [index], data)
         self._anomalies.append(anomaly)
         return anomaly
 
     def final(self) -> CheckResult:
-        """Invalid beyond a limit, unknown where nobody told."""
+        """Invalid beyond a limit, unknown where not all was told."""
         unknown = [] if self._told else ["no correct node told of its resources"]
-        silent = sorted(self._correct - self._told)
-        notes = [f"nodes {silent} did not tell"] if silent and self._told else []
+        silent = sorted(self._core - self._told)
+        if silent and self._told:
+            unknown.append(f"nodes {silent} did not tell")
+        if self._unreadable:
+            unknown.append(f"what nodes {sorted(self._unreadable)} told of their resources is not in numbers")
         if self._unlimited:
-            notes.append(f"without a limit: {', '.join(sorted(self._unlimited))}")
+            unknown.append(f"without a limit: {', '.join(sorted(self._unlimited))}")
         figures = {
             "share_max": round(max(self._share.values(), default=0.0), 4),
             "shares": {name: round(share, 4) for name, share in sorted(self._share.items())},
             "used": dict(sorted(self._most.items())),
         }
-        return result(NAME, self._anomalies, unknown=unknown, notes=notes, figures=figures)
+        return result(NAME, self._anomalies, unknown=unknown, figures=figures)

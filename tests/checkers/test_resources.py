@@ -8,9 +8,11 @@ from tests.checkers.signed_histories import Mesh
 LIMITS = {"pending": 100, "bytes": 1 << 20, "none": 0}
 
 
-def run(*told, byzantine=()):
-    """`told` are (node, used) or (node, used, limits)."""
+def run(*told, byzantine=(), silent=()):
+    """`told` are (node, used) or (node, used, limits); who is in none of them, nor `silent`, uses nothing."""
     mesh = Mesh(byzantine=byzantine)
+    for node in set(range(4)) - {node for node, *_ in told} - set(silent):
+        mesh.tell(node, "resources", used={"pending": 0}, limits=LIMITS)
     for node, used, *limits in told:
         mesh.tell(node, "resources", used=used, limits=limits[0] if limits else LIMITS)
     mesh.phase("done")
@@ -23,7 +25,6 @@ CORRECT = {
     "less again": run((0, {"pending": 100}), (0, {"pending": 3}), (1, {"pending": 99})),
     "each its own limit": run((0, {"pending": 100}), (1, {"pending": 150}, {"pending": 150})),
     "a liar uses what it likes": run((0, {"pending": 1}), (3, {"pending": 101}), byzantine=[3]),
-    "what has no limit": run((0, {"pending": 1, "other": 1e9})),
 }
 
 
@@ -49,15 +50,37 @@ def test_what_is_beyond_is_named(told, name):
 
 @pytest.mark.parametrize(
     "found",
-    [run(), run((3, {"pending": 1}), byzantine=[3]), run((0, None)), run((0, {"pending": 1}, None))],
-    ids=["nobody told", "only a liar", "nothing in use is told", "no limits are told"],
+    [run(silent=range(4)), run((3, {"pending": 1}), byzantine=[3], silent=range(3))],
+    ids=["nobody told", "only a liar"],
 )
 def test_where_no_correct_node_told_it_is_unknown(found):
     assert found.validity == "unknown" and found.notes == ["no correct node told of its resources"]
+
+
+NOT_JUDGED = {
+    "nothing in use is told": run((0, None), (0, {"pending": 1})),
+    "no name is told": run((0, {}), (0, {"pending": 1})),
+    "no limits are told": run((0, {"pending": 1}), (0, {"pending": 1}, None)),
+    "an empty table of limits": run((0, {"pending": 10**12}, {})),
+    "what has no limit": run((0, {"pending": 1, "other": 1e9})),
+    "no number": run((0, {"pending": "1"})),
+    "one that is silent": run((0, {"pending": 1}), silent=[2]),
+}
+
+
+@pytest.mark.parametrize("name", NOT_JUDGED)
+def test_what_was_not_told_in_numbers_and_limits_is_unknown(name):
+    assert NOT_JUDGED[name].validity == "unknown", NOT_JUDGED[name]
+
+
+@pytest.mark.parametrize("limit", [10**13, 50])
+def test_a_limit_that_moves_is_none(limit):
+    moved = run((0, {"pending": 7}), (0, {"pending": 7}, {"pending": limit}))
+    assert the_anomaly(moved, "limit-moved").data == {"node": 0, "name": "pending", "was": 100, "limit": limit}
 
 
 def test_the_figures_are_the_most_that_was_seen():
     found = run((0, {"pending": 20, "bytes": 0}), (1, {"pending": 50, "bytes": 7}), (2, {"pending": 30, "other": 9}))
     assert found.figures["used"] == {"bytes": 7, "other": 9, "pending": 50}
     assert (found.figures["share_max"], found.figures["shares"]["pending"]) == (0.5, 0.5)
-    assert found.notes == ["nodes [3] did not tell", "without a limit: other"]
+    assert found.notes == ["without a limit: other"]
