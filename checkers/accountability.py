@@ -11,6 +11,7 @@ Decides, from what the nodes tell:
                      is seen by connected correct nodes: core nodes have accepted two branches, the same node or two, or
                      a correct node has a proof; and not before no fault lies on the core.  It ends deadline.total_ns
                      later, which is `bound_rounds` rounds and what the machines need besides
+`correct-fork`       a correct author has told of two commits of its own for one slot
 `suspicion-stands`   a correct node suspects a correct one with a score s of a thousand, and has not cleared it after
                      (500 - s) / 10 seconds and FORGIVEN_LATE_NS: a score recovers 10 a second, and 500 are enough
 `retracted`          a node told that it had accepted a commit, and its own final read, of the same disk, names heads
@@ -19,9 +20,11 @@ Decides, from what the nodes tell:
 Definition: spec/byzantine.md, "Liars are never retracted, only stopped" and "What must hold"; Haeberlen, Kouznetsov and
 Druschel, "PeerReview", SOSP 2007: every observed fault is eventually proven, and no correct node ever is.
 
-Forks, and who has seen them, are in `forks`.  Soundness: nobody is blamed for time in which he was killed or paused,
-nor for what he may have told when nobody listened any more.  Who never told what it accepts has not been judged:
-unknown.
+Forks, and who has seen them, are in `forks`.  Of a commit, only what its author tells is believed.  Soundness: nobody
+is blamed for time in which he was killed or paused, nor for what he may have told when nobody listened any more.  Who
+never told what it accepts, or whose final reads do not say what they saw, has not been judged: unknown; likewise a fork
+that was seen so late that a core node had no proof yet when the run ended, a suspicion of a correct node that stands
+there still, and one without a score.  Only forks that were seen count as evidence.
 
 Complexity: O(1) an event, O(commits) a core node in the end.  Cannot see: forks of which nobody tells.  A node whose
 score falls again while it is suspected is taken for one whose suspicion stands: a correct one gives no cause twice.
@@ -35,7 +38,7 @@ from checkers.forks import Forks
 from checkers.history import Event, FaultEvent, Header, NodeEvent
 from checkers.pairing import Operation, Pairing, Wipes
 from checkers.past import Commits
-from checkers.reach import Reach
+from checkers.reach import FOREVER, Reach
 from checkers.signed import network_id, proof_problem
 from checkers.timeline import Timeline
 from checkers.verdict import Anomaly, CheckResult, result
@@ -75,6 +78,9 @@ class Accountability:
         self._timeline = Timeline()
         self._commits = Commits(())
         self._forks = Forks(self._core)
+        self._own_forks = Forks(self._core)  # of correct authors
+        self._agents = {entry.index: entry.agent for entry in header.nodes}
+        self._scoreless: set[int] = set()
         self._accepted: dict[int, dict[str, int]] = {node: {} for node in self._core}  # node -> id -> event
         self._tellers: set[int] = set()  # who has told of anything that it has accepted
         self._proofs: dict[str, str | None] = {}
@@ -83,6 +89,7 @@ class Accountability:
         self._suspicions = 0
         self._suspicions_of_correct = 0
         self._finals: list[Operation] = []
+        self._kills = {entry.id: entry.nodes for entry in header.faults if entry.fault == "kill"}
         self._injected: dict[str, int] = {}
         self._lost: set[int] = set()
         self._anomalies: list[Anomaly] = []
@@ -103,14 +110,18 @@ class Accountability:
     def _on_fault(self, event: FaultEvent) -> None:
         if event.stage == "injected":
             self._injected[event.fault] = event.t
+            for node in self._kills.get(event.fault, ()):
+                self._forget(node, event.t)
         for node in self._wipes.on_event(event):
             self._accepted.get(node, {}).clear()
             self._forks.on_wiped(node, self._injected.get(event.fault, event.t))
 
     def _on_node(self, index: int, event: NodeEvent) -> Anomaly | None:
         if event.name == "committed":
-            self._commits.tell(event.data)
-            self._forks.on_committed(event.data)
+            if event.data["author"] == self._agents.get(event.node):
+                self._commits.tell(event.data)
+                forks = self._forks if event.node in self._byzantine else self._own_forks
+                forks.on_committed(event.data, index)
         elif event.node in self._byzantine:
             return None
         elif event.name == "accepted":
@@ -119,6 +130,8 @@ class Accountability:
             return self._on_proven(index, event)
         elif event.name in ("suspected", "cleared"):
             self._on_suspicion(index, event)
+        elif event.name == "started":
+            self._forget(event.node, self._timeline.place(event))
         elif event.name == "events-lost":
             self._lost.add(event.node)
         return None
@@ -155,23 +168,32 @@ class Accountability:
         return found
 
     def _on_suspicion(self, index: int, event: NodeEvent) -> None:
-        agent, score = str(event.data.get("agent")), event.data.get("score")
+        agent, score = str(event.data.get("agent")).lower(), event.data.get("score")
         t = self._timeline.place(event)
         former = self._suspected.pop((event.node, agent), None)
-        if former is not None and t > former.due:
-            self._standing.append(former)
         if event.name == "cleared":
+            if former is not None and t > former.due:
+                self._standing.append(former)
             return
         self._suspicions += 1
         self._suspicions_of_correct += agent in self._correct
-        if agent in self._correct and isinstance(score, int | float):
+        if agent not in self._members or isinstance(score, bool) or not isinstance(score, int | float):
+            self._scoreless.add(event.node)
+        elif former is not None:  # never cleared: it stands since it was told first
+            self._suspected[event.node, agent] = former
+        elif agent in self._correct:
             due = t + int((SCORE_ENOUGH - score) / SCORE_A_SECOND * 1e9) + FORGIVEN_LATE_NS
             self._suspected[event.node, agent] = _Suspicion(event.node, agent, t, due, index)
 
+    def _forget(self, node: int, t: int) -> None:
+        """What a node held against others goes with its life; what stood too long before has stood."""
+        mine = [key for key in self._suspected if key[0] == node]
+        self._standing += [one for one in map(self._suspected.pop, mine) if one.due < t]
+
     def _on_final(self, operation: Operation) -> None:
         """Heads of a node that may have lost its disk just now, and told nobody yet, say nothing."""
-        node, heads = operation.invoke.node, operation.complete.visible
-        if node in self._core and heads is not None and not self._wipes.pending():
+        node = operation.invoke.node
+        if node in self._core and operation.invoke.action == "read" and not self._wipes.pending():
             self._finals.append(operation)
 
     def _found(self, name: str, said: str, events: list[int], data: dict[str, Any]) -> Anomaly:
@@ -180,24 +202,24 @@ class Accountability:
         return anomaly
 
     def final(self) -> CheckResult:
-        """What is certain by now; unknown where forks were asked for and none was told of."""
-        notes: list[str] = []
+        """What is certain by now; unknown where something was not judged, or no fork seen that was asked for."""
         seen = self._forks.seen()
-        self._judge_proofs(seen)
-        self._judge_suspicions()
-        mute = self._judge_retractions(notes)
-        forks = len(self._forks.forks)
-        unknown = []
-        if mute:
-            unknown.append(f"nodes {mute} never told what they accept: whether they take it back was not judged")
+        unknown = self._judge_proofs(seen)
+        unknown += self._judge_suspicions()
+        unknown += self._judge_retractions()
+        self._judge_own_forks()
+        if self._core and self._core <= self._lost:
+            unknown.append("some of what each core node told is lost")
+        forks = sum(author in seen for author, _, _ in self._forks.forks)
         if forks < self._forks_min:
-            unknown.append(f"{forks} forks were told of, at least {self._forks_min} are needed")
+            unknown.append(f"{forks} forks were seen, at least {self._forks_min} are needed")
         forking = [one.id for one in self._header.faults if any(part in one.strategy for part in FORKING)]
         if forking and not forks:
-            unknown.append(f"nobody told of a fork, though {', '.join(forking)} would make some")
+            unknown.append(f"nobody saw a fork, though {', '.join(forking)} would make some")
         rounds = sorted(delay / self._header.deadline.interval_ns for delay in self._forks.delays(seen))
         figures: dict[str, Any] = {
-            "forks": forks,
+            "forks": len(self._forks.forks),
+            "forks_seen": forks,
             "proven": self._forks.pairs,
             "bound_rounds": self._header.deadline.rounds + 1,
             "suspicions": self._suspicions,
@@ -206,14 +228,25 @@ class Accountability:
         if rounds:
             figures["proven_after_rounds_p50"] = round(rounds[(len(rounds) - 1) // 2], 2)
             figures["proven_after_rounds_max"] = round(rounds[-1], 2)
-        return result(NAME, self._anomalies, unknown=unknown, notes=notes, figures=figures)
+        return result(NAME, self._anomalies, unknown=unknown, figures=figures)
 
-    def _judge_proofs(self, seen: dict[str, int]) -> None:
+    def _judge_own_forks(self) -> None:
+        for (author, _, seq), ids in self._own_forks.forks.items():
+            node = self._correct[author]
+            said = f"node {node}, which is correct, has told of {len(ids)} commits of its own for slot {seq}"
+            self._found("correct-fork", said, self._own_forks.told(ids), {"node": node, "ids": ids})
+
+    def _judge_proofs(self, seen: dict[str, int]) -> list[str]:
+        """What is lacking; returns of which forks that is not known."""
+        early: list[str] = []
         lasting = self._header.deadline.total_ns
         for agent, since in sorted(seen.items()):
             due = self._reach.calm_from(self._core, after=since, lasting_ns=lasting) + lasting
             judged = [node for node in sorted(self._core) if self._can_tell(node, due, due)]
             lacking = self._forks.lacking(agent, due, judged)
+            others = self._forks.lacking(agent, FOREVER, self._core - self._lost - set(judged))
+            if others:
+                early.append(f"{agent[:8]} has forked, and the run ended before nodes {others} had to have a proof")
             if not lacking:
                 continue
             said = (
@@ -222,6 +255,7 @@ class Accountability:
             )
             data = {"agent": agent, "nodes": lacking, "seen_ns": since, "due_ns": due}
             self._found("not-proven-everywhere", said, self._forks.evidence(agent), data)
+        return early
 
     def _can_tell(self, node: int, begin: int, end: int) -> bool:
         """Whether it ran from `begin` to `end`, and all that it did up to then has been heard."""
@@ -229,7 +263,8 @@ class Accountability:
             return False
         return not any(span.begin <= end and span.end >= begin for span in self._reach.still(node))
 
-    def _judge_suspicions(self) -> None:
+    def _judge_suspicions(self) -> list[str]:
+        """Those that stand; returns what is not known of others."""
         for one in [*self._standing, *self._suspected.values()]:
             if self._can_tell(one.node, one.t, one.due):
                 suspect = self._correct[one.agent]
@@ -239,14 +274,25 @@ class Accountability:
                 )
                 data = {"node": one.node, "agent": one.agent, "suspected": suspect}
                 self._found("suspicion-stands", said, [one.event], data)
+        told = {one.data["node"] for one in self._anomalies if one.name == "suspicion-stands"}
+        open_still = sorted({one.node for one in self._suspected.values()} - told - self._lost)
+        unknown = [f"nodes {open_still} suspected correct ones when the run ended"] if open_still else []
+        if self._scoreless:
+            unknown.append(f"nodes {sorted(self._scoreless)} suspect without a score, or somebody who is no member")
+        return unknown
 
-    def _judge_retractions(self, notes: list[str]) -> list[int]:
-        """The nodes of which it cannot be said: their final reads know of others' commits, and they told of none."""
+    def _judge_retractions(self) -> list[str]:
+        """What is gone; returns of what that is not known: of who knows of others' commits in the end, and told of
+        none, and of final reads that do not say what they saw."""
         mute: set[int] = set()
         judged: set[tuple[int, frozenset[str]]] = set()
+        unknown: list[str] = []
         blind = 0
         for operation in self._finals:
             node, heads = operation.invoke.node, frozenset(operation.complete.visible or ())
+            if operation.complete.visible is None:
+                blind += 1
+                continue
             if (node, heads) in judged:
                 continue
             judged.add((node, heads))
@@ -268,5 +314,8 @@ class Accountability:
                 data = {"node": node, "commits": [one for one, _ in lacking[:20]]}
                 self._found("retracted", said, events, data)
         if blind:
-            notes.append(f"of {blind} final reads, what they claim to have seen is not known")
-        return sorted(mute)
+            unknown.append(f"of {blind} final reads, what they claim to have seen is not known")
+        if mute:
+            nodes = sorted(mute)
+            unknown.append(f"nodes {nodes} never told what they accept: whether they take it back was not judged")
+        return unknown

@@ -25,14 +25,20 @@ class Forks:
         self._accepted: dict[str, int] = {}  # id -> when a core node first had it
         self._proven: dict[str, dict[int, list[tuple[int, int]]]] = {}  # agent -> node -> (when, event)
         self._wiped: dict[int, list[int]] = {}
+        self._events: dict[str, int] = {}  # id -> where its author told of it
         self.forks: dict[Slot, list[str]] = {}
 
-    def on_committed(self, data: dict[str, Any]) -> None:
-        """An author has signed a commit."""
+    def on_committed(self, data: dict[str, Any], event: int) -> None:
+        """An author has signed a commit, and tells so."""
+        self._events.setdefault(data["id"], event)
         slot = (data["author"], data["incarnation"], data["seq"])
         other = self._slots.setdefault(slot, data["id"])
         if other != data["id"] and data["id"] not in self.forks.setdefault(slot, [other]):
             self.forks[slot].append(data["id"])
+
+    def told(self, ids: Iterable[str]) -> list[int]:
+        """The events in which these were told of."""
+        return [self._events[one] for one in ids]
 
     def on_accepted(self, t: int, node: int, ids: Iterable[str]) -> None:
         """A node has accepted these."""
