@@ -3,7 +3,8 @@
 Decides, from the `selected` events of the correct nodes:
 
 `selected-twice`    a round picked a peer twice
-`too-few`           a round picked fewer than min(k, available) peers
+`too-few`           a round picked fewer than min(k, available) peers; or, before the round of a telling and where
+                    nothing kept any from it, nobody
 `selected-itself`, `selected-stranger`   a round picked the node itself, or somebody who is no member
 `not-uniform`       under the strategy "random", while no fault was in force and all peers were available, a node's
                     picks are so uneven that chance explains it less than once in 10^6 (Pearson's chi-square, 1900)
@@ -24,7 +25,10 @@ statistic is divided by that, and is then chi-square with N - 1 degrees (chi_squ
 expected picks a peer on.
 
 How many were available is told at the end of some rounds, so of the earlier ones the lesser of two tellings counts,
-and a node's first telling, of its start, says nothing of evenness.
+and a node's first telling, of its start, says nothing of evenness.  While no fault is in force, correct peers are
+available unless the node suspects them, holds them to be proven, or they have crashed; where it mostly tells of fewer,
+its bound would rest on its own word: unknown.  Unknown, too, where k is not the plan's fanout.  Where, under "random",
+nobody's evenness could be judged, a note says so.
 
 Figures: the worst share of any correct node, the bound of that node's own rounds, without what chance adds, and the
 least chance of any node's picks.
@@ -48,6 +52,8 @@ CHANCE_MIN = 1e-6
 EXPECTED_MIN = 20
 DEVIATIONS = 5.0
 ROUNDING = 1e-9
+HARMLESS = ("byzantine", "skew")
+"""Kinds of faults that keep nobody from anybody."""
 
 
 class _Told:
@@ -60,6 +66,9 @@ class _Told:
         self.liars = 0
         self.allowed = 0.0  # picks of liars that the bound allows, on average
         self.variance = 0.0
+        self.tellings = 0  # while no fault was in force
+        self.unexplained = 0  # of those, with fewer peers than there must have been
+        self.gone: set[str] = set()  # whom it has suspected or holds to be proven
         self.calm: Counter[str] = Counter()  # picks while all peers were there and no fault was in force
 
     @property
@@ -81,10 +90,18 @@ class Selection:
         self._liars = {entry.agent[:PREFIX] for entry in header.nodes if entry.byzantine}
         self._told = {entry.index: _Told() for entry in header.nodes if not entry.byzantine}
         self._peers = len(header.nodes) - 1
-        self._strategy = str(header.plan.get("cluster", {}).get("strategy", "random"))
+        cluster = header.plan.get("cluster")
+        cluster = cluster if isinstance(cluster, dict) else {}
+        self._strategy = str(cluster.get("strategy", "random"))
+        self._fanout = cluster.get("fanout")
+        self._others_k: set[int] = set()  # nodes that told of another k
+        self._crashed: set[str] = set()
         self._rounds_min = rounds_min
         self._share_max = share_max
+        self._kinds = {entry.id: entry.fault for entry in header.faults}
         self._in_force: set[str] = set()
+        self._keeping: set[str] = set()  # of those, what may keep peers from each other
+        self._apart = set(self._told)  # as `_disturbed`, by those
         self._disturbed = set(
             self._told
         )  # nodes whose next telling is of rounds that a fault, or the start, was part of
@@ -94,14 +111,23 @@ class Selection:
     def on_event(self, index: int, event: Event) -> Anomaly | None:
         """What a round may not pick is certain at once."""
         if type(event) is FaultEvent:
+            harmless = self._kinds.get(event.fault) in HARMLESS
             if event.stage == "injected":
                 self._in_force.add(event.fault)
                 self._disturbed.update(self._told)
+                if not harmless:
+                    self._keeping.add(event.fault)
+                    self._apart.update(self._told)
             elif event.stage in ("lifted", "skipped"):
                 self._in_force.discard(event.fault)
-        if type(event) is NodeEvent and event.name == "selected" and event.node in self._told:
-            return self._on_selected(index, event)
-        return None
+                self._keeping.discard(event.fault)
+        if type(event) is NodeEvent and event.name == "crashed" and event.node in self._entries:
+            self._crashed.add(self._entries[event.node].agent)
+        if type(event) is not NodeEvent or event.node not in self._told:
+            return None
+        if event.name in ("suspected", "proven"):
+            self._told[event.node].gone.add(str(event.data.get("agent")))
+        return self._on_selected(index, event) if event.name == "selected" else None
 
     def _on_selected(self, index: int, event: NodeEvent) -> Anomaly | None:
         told = self._told[event.node]
@@ -109,6 +135,14 @@ class Selection:
         least = available if told.available is None else min(told.available, available)
         told.available = available
         self._k = max(self._k, k)
+        calm = event.node not in self._disturbed
+        if k != (self._fanout or k) or k < 1:
+            self._others_k.add(event.node)
+        if event.node not in self._apart:
+            told.tellings += 1
+            told.unexplained += least < self._there(event.node)
+        elif not self._keeping:
+            self._apart.discard(event.node)
         bound = self._bound(event.node, k, least)
         found = None
         for number, picked in enumerate(rounds, 1):
@@ -118,14 +152,19 @@ class Selection:
             told.allowed += bound * len(picked)
             told.variance += bound * (1 - bound) * len(picked)
             # How many were available is told of the last round; in an earlier one fewer may have been.
-            wanted = min(k, available) if number == len(rounds) else 0
+            wanted = min(k, available) if number == len(rounds) else min(1, least) * calm
             found = found or self._judge_round(index, event.node, picked, wanted=wanted)
-        if event.node not in self._disturbed:
+        if calm:
             if least == self._peers:
                 told.calm.update(one for picked in rounds for one in picked)
         elif not self._in_force:
             self._disturbed.discard(event.node)
         return found
+
+    def _there(self, node: int) -> int:
+        """How many peers must be available to `node` while nothing is in force: liars need not be."""
+        out = self._told[node].gone | self._crashed
+        return sum(number != node and self._entries[number].agent not in out for number in self._told)
 
     def _judge_round(self, index: int, node: int, picked: list[str], *, wanted: int) -> Anomaly | None:
         said = None
@@ -150,6 +189,10 @@ class Selection:
         chances = [self._judge_evenness(node, told.calm) for node, told in self._told.items()]
         for node, told in self._told.items():
             self._judge_share(node, told)
+        unknown += self._not_known()
+        notes = []
+        if self._strategy == "random" and self._k < self._peers and all(one is None for one in chances):
+            notes.append("of no node enough was told, with all peers there and no fault in force, to judge evenness")
         worst = max(self._told.values(), key=lambda told: told.share, default=_Told())
         figures: dict[str, Any] = {
             "strategy": self._strategy,
@@ -158,7 +201,16 @@ class Selection:
             "bound": round(worst.bound, 4),
             "least_chance": min((one for one in chances if one is not None), default=None),
         }
-        return result(NAME, self._anomalies, unknown=unknown, figures=figures)
+        return result(NAME, self._anomalies, unknown=unknown, notes=notes, figures=figures)
+
+    def _not_known(self) -> list[str]:
+        hidden = [node for node, told in self._told.items() if told.unexplained * 2 > told.tellings]
+        unknown = []
+        if hidden:
+            unknown.append(f"nodes {hidden} mostly told of fewer peers than nothing in the history kept from them")
+        if self._others_k:
+            unknown.append(f"nodes {sorted(self._others_k)} told of another number of places than {self._fanout}")
+        return unknown
 
     def _judge_share(self, node: int, told: _Told) -> None:
         if self._share_max is not None:

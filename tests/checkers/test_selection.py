@@ -2,6 +2,7 @@
 
 from random import Random
 
+import msgspec
 import pytest
 
 from checkers.compose import check
@@ -126,7 +127,9 @@ def test_nor_does_what_was_picked_while_a_peer_could_not_be():
     """A peer that is proven faulty is never picked again, long after the faults were lifted."""
     without = uniform(0, among=range(NODES - 1))
     shunned = [event for event in everybody() if event.node] + tellings(0, without, available=NODES - 2)
-    assert judge(header(), shunned)[0] == "valid"
+    proven = NodeEvent(node=0, name="proven", monotonic=0, wall=0, t=0, data={"agent": agent(NODES - 1)})
+    assert judge(header(), [proven, *shunned])[0] == "valid"
+    assert judge(header(), shunned)[0] == "unknown", "nothing in the history keeps it from that peer"
     assert judge(header(), everybody(n0=without))[1] == {"not-uniform"}
 
 
@@ -225,3 +228,46 @@ def test_too_little_is_unknown():
 )
 def test_the_tail_of_chi_square_is_that_of_the_tables(statistic, degrees, tail):
     assert chi_square_tail(statistic, degrees) == pytest.approx(tail, rel=1e-4)
+
+
+# What a node says of itself is no evidence for it.
+
+
+def test_an_eclipse_is_not_excused_by_the_victim_s_own_word():
+    """Node 0 says that only the liars are there, and picks nobody else."""
+    liars = (5, 6)
+    seat = [FaultEvent(fault="seat", stage="injected", t=0)]
+    events = [event for node in range(1, 5) for event in tellings(node, uniform(node))]
+    eclipsed = tellings(0, [list(liars)] * 400, available=2)
+    made = header(liars=liars)
+    made = msgspec.structs.replace(made, faults=[FaultEntry("seat", "byzantine", True, nodes=liars)])
+    assert judge(made, [*seat, *events, *eclipsed])[0] == "unknown"
+    assert judge(made, [*seat, *events, *tellings(0, uniform(0))])[0] == "valid"
+    gone = [
+        NodeEvent(node=0, name="suspected", monotonic=0, wall=0, t=0, data={"agent": agent(n)}) for n in (1, 2, 3, 4)
+    ]
+    assert judge(made, [*seat, *gone, *events, *eclipsed])[0] == "valid", "it shuns them, and says so"
+
+
+def test_rounds_that_pick_nobody_are_found_in_the_midst_of_a_telling():
+    hollow = [picked if number % 10 == 9 else [] for number, picked in enumerate(uniform(0))]
+    assert "too-few" in judge(header(), everybody(n0=hollow))[1]
+
+
+@pytest.mark.parametrize(("k", "expected"), [(K, "valid"), (1, "unknown"), (0, "invalid")])
+def test_the_number_of_places_is_the_plan_s(k, expected):
+    made = header()
+    made = msgspec.structs.replace(made, plan={"cluster": {"strategy": "random", "fanout": K}})
+    events = [event for event in everybody() if event.node] + tellings(0, [one[:k] for one in uniform(0)], k=k)
+    assert judge(made, events)[0] == expected
+
+
+@pytest.mark.parametrize("cluster", [None, [], "random"])
+def test_a_plan_without_a_cluster_is_no_crash(cluster):
+    made = msgspec.structs.replace(header(), plan={"cluster": cluster})
+    assert judge(made, everybody())[0] == "valid"
+
+
+def test_evenness_that_was_not_judged_is_said():
+    few = [event for node in range(NODES) for event in tellings(node, uniform(node, 30))]
+    assert "evenness" in judge(header(), few)[2].notes[0]
