@@ -47,6 +47,14 @@ def test_a_member_that_lost_its_disk_votes_for_nothing_that_came_after(signed, d
     assert not found or anomalies[0].data == {"node": 2, "ids": ["after"]}
 
 
+def test_a_second_wipe_excuses_no_vote_after_the_first():
+    checker = Abstention(header(nodes=4, faults=[WIPED], s="gset"))
+    for event in [made("before", 10), *wipe(20, 40), made("between", 50), *wipe(60, 80)]:
+        checker.on_event(event)
+    signed = [(commit, frozenset({0, 1, 2}), 7) for commit in ("before", "between")]
+    assert [one.name for one in checker.judge(signed)] == ["wiped-member-voted"]
+
+
 def state(t: int, before: str, after: str) -> NodeEvent:
     data = {"from": before, "to": after, "reachable": 3, "quorum": 3}
     return NodeEvent(node=2, name="state", monotonic=t * MS, wall=0, t=t * MS, data=data)

@@ -60,6 +60,10 @@ BAD = {
         spoiled(lambda c: c["votes"].__setitem__(2, vote(2, statement(B)))),
     ),
     "a signature that is too short": ("signature", spoiled(lambda c: c["votes"][2].__setitem__(1, "00"))),
+    "one vote too many, and a bad one": (
+        "signature",
+        {**certificate(A, (0, 1, 2, 3)), "votes": [*certificate(A)["votes"], vote(3, statement(B))]},
+    ),
     "another's signature": (
         "signature",
         spoiled(lambda c: c["votes"][2].__setitem__(1, vote(1, statement(A))[1])),
@@ -589,3 +593,20 @@ def test_quorum_reads_that_all_failed_show_nothing(outcome, validity):
     read = mesh.begin("read", 1, "s", level="quorum")
     mesh.complete(read, outcome=outcome, value={"base": None, "add": ["x"]}, visible=[A])
     assert ending(mesh, ("x",), A).judge("quorum").validity == validity
+
+
+def test_the_window_is_the_longest_of_all():
+    mesh = Mesh(faults=[CUT, fault("other", "cut", links=between([1], [0, 2, 3]))])
+    mesh.commit(0, A)
+    mesh.commit(1, B)
+    long, short = (mesh.begin("add", node, "s", f"x{node}", level="stable") for node in (0, 1))
+    mesh.stage("cut", "injected", 1000)
+    mesh.at_ms(1499)
+    mesh.complete(long, commit=A, certificate=certificate(A))
+    mesh.stage("other", "injected", 1550)
+    mesh.at_ms(1599)
+    mesh.complete(short, commit=B, certificate=certificate(B, author=1))
+    mesh.stage("cut", "lifted", 3000)
+    mesh.stage("other", "lifted", 3000)
+    found = ending(mesh, ("x0", "x1"), A, B).judge("quorum")
+    assert found.validity == "valid" and found.figures["minority_ack_window_ms"] == 500
