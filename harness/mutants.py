@@ -21,10 +21,12 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +42,7 @@ from harness.sweep import SweepResult, Where, sweep_campaign
 LAUNCHER = "launch.py"
 NOTHING = "nothing"
 TIMEOUT_S = 1800
+ENDING_S = 10
 PLANTED_IN_IMAGE = "/opt/knhk/app/tests/planted_bugs"
 _PATHS = ("property", "campaign")
 _STALE = ("TypeError", "AttributeError", "NameError", "ImportError", "ModuleNotFoundError", "KeyError")
@@ -216,9 +219,12 @@ class _Launcher:
             self._running.add(process)
             try:
                 if self._ended:
-                    process.terminate()
+                    process.send_signal(signal.SIGINT)
                 out, said = process.communicate(timeout=TIMEOUT_S)
             except BaseException:
+                process.send_signal(signal.SIGINT)  # it may have a pool of its own to end
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(ENDING_S)
                 process.kill()
                 raise
             finally:
@@ -226,10 +232,10 @@ class _Launcher:
         return subprocess.CompletedProcess(command, process.returncode, out, said)
 
     def end(self) -> None:
-        """End what runs, as SIGTERM does."""
+        """End what runs, as Ctrl-C does."""
         self._ended = True
         for process in list(self._running):
-            process.terminate()
+            process.send_signal(signal.SIGINT)
 
 
 def _hunt_property(launcher: _Launcher, bug: PlantedBug) -> Hunt:

@@ -1,10 +1,13 @@
 """The command line as a user meets it: what it prints, what it leaves, and one clear line for what is wrong."""
 
+import contextlib
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -258,6 +261,30 @@ def test_a_bug_that_only_makes_the_code_raise_is_stale_and_not_caught(shows, lau
     assert main(command) == EXIT_INVALID
     printed = " ".join(capsys.readouterr().out.split())
     assert "it has gone stale" in printed and "TypeError" in printed and "0 of 1 planted bugs caught" in printed
+
+
+def _running(mark):
+    """Processes that name `mark` on their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [entry.parent.name] if mark.encode() in entry.read_bytes() else []
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="without /proc nobody can tell who is left")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_mutants_that_are_interrupted_leave_nobody_behind(number, launcher):
+    (launcher / "harmless.py").write_text(HARMLESS)
+    command = [sys.executable, "-m", "harness", "mutants", "--bugs", str(launcher), "--jobs", "2"]
+    with subprocess.Popen(command, cwd=PLANTED.parent.parent, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 20
+        while len(_running(str(launcher / "launch.py"))) < 1 and time.monotonic() < until:
+            time.sleep(0.1)
+        time.sleep(2)
+        process.send_signal(number)
+        assert process.wait(30) == 130
+    assert _running(str(launcher)) == []
 
 
 def test_mutants_names_what_catches_a_bug_and_what_escapes(launcher, capsys):
