@@ -149,6 +149,8 @@ class Member:
         """Why a write is refused now; None if it may go on."""
         if level == "stable" and self.ballots is None:
             return Refusal("level: this node has no roster, so nothing can be certified")
+        if level == "stable" and len(self.ballots or ()) >= self._config.requests_waiting_max:
+            return Refusal("overloaded: too many writes wait for their certificates; nothing was written")
         if not self.gated(level) or self.detector.may_write(now.monotonic):
             return None
         status = self.detector.status(now.monotonic)
@@ -161,8 +163,6 @@ class Member:
     def certify(self, now: Instant, request: int, commit: Commit, written: Written) -> list[Effect]:
         """Answer `request` with `written` and the certificate of `commit`, once there is one."""
         assert self.ballots is not None and self.voter is not None
-        if len(self.ballots) >= self._config.requests_waiting_max:
-            return [Reply(request, Indefinite("overloaded: too many writes wait for their certificates"))]
         self._requests[commit.id] = (request, written)
         own = self.voter.vote(commit)
         certificate = self.ballots.begin(now.monotonic, commit, own, self._me)
