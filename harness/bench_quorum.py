@@ -13,7 +13,7 @@ import statistics
 import time
 from typing import Any
 
-from checkers.history import Complete, Invoke
+from checkers.history import Complete, Invoke, NodeEvent
 from faults.schedule import ByzantineSpec, CutSpec
 from harness.backend import Ask
 from harness.campaign import Campaign, Cluster, Load, Network, Transport, WorkloadSpec
@@ -85,6 +85,7 @@ def _round_trips() -> list[str]:
         shows="what a certificate costs in round trips",
         cluster=Cluster(nodes=4, roster=True, disk_sync_ms_max=0.3),
         network=Network(latency_ms=LATENCY_MS, jitter_ms=0.0),
+        load=Load(duration_s=60.0),
         workloads=(WorkloadSpec(type="gset", rate=40.0, stable=0.5, reads=0.4, quorum=0.5, clients=16),),
     )
     found = _latencies_ms(execute(compile_campaign(campaign, 1, source="bench")))
@@ -97,16 +98,24 @@ def _round_trips() -> list[str]:
 
 
 def _latencies_ms(outcome: Outcome) -> dict[tuple[str, str], list[float]]:
+    """By (read or write, level), of what began on a healthy mesh: before that, votes wait for the enrolment."""
+    ready = _ready_at(outcome)
     begun: dict[int, Invoke] = {}
     found: dict[tuple[str, str], list[float]] = {}
     for event in outcome.history.events:
-        if isinstance(event, Invoke) and event.action != "digest" and not event.final:
+        if isinstance(event, Invoke) and event.action != "digest" and not event.final and event.t >= ready:
             begun[event.op] = event
         elif isinstance(event, Complete) and event.op in begun and event.outcome == "ok":
             invoke = begun[event.op]
             kind = ("read" if invoke.action == "read" else "write", invoke.level)
             found.setdefault(kind, []).append((event.t - invoke.t) / MILLISECOND)
     return found
+
+
+def _ready_at(outcome: Outcome) -> int:
+    """When the last node had become healthy and might vote (ns on the harness's clock)."""
+    told = [one for one in outcome.history.events if isinstance(one, NodeEvent)]
+    return max(one.t for one in told if one.name == "enrolled" or one.data.get("to") == "healthy")
 
 
 def _p(values: list[float], percent: int) -> float:
