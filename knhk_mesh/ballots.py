@@ -10,8 +10,8 @@
 
 A member votes for a commit that its author has proposed, that it has accepted with its past, and whose slot it has not
 given to another commit; the vote is in the journal behind the commit, and leaves when both are durable.  Votes are
-recovered from the journal, so a restart gives no second one away; a member that may have lost its journal abstains
-(`enrolment`).  Votes are idempotent: whoever asks again gets the same bytes again.
+recovered from the journal, so neither a restart nor a later epoch gives a second one away; a member that may have lost
+its journal abstains (`enrolment`).  Votes are idempotent: whoever asks again gets the same bytes again.
 
 Each stable write waits for the certificate of that very commit (spec-defects 8).  What is lost on the way is proposed
 again; what takes too long, or is still open when the node sees that it is cut off, is answered as indefinite, because
@@ -71,13 +71,13 @@ class Voter:
         self._asked: dict[AgentId, dict[bytes, None]] = {}  # author -> its proposals that cannot be voted for yet
 
     def recover(self, data: bytes) -> None:
-        """Take in a record "vote", a statement of this or of a former epoch.  Raises ConfigError."""
+        """Take in a record "vote", a statement of this or of another epoch: a slot is given once, in whichever epoch, or
+        two epochs could certify two commits of one slot.  Raises ConfigError."""
         try:
             statement = read_statement(self._roster.network, data)
         except BadCertificate as error:
             raise ConfigError(f"a record of a vote is none: {error}") from None
-        if statement.epoch == self._roster.epoch:
-            self._given[statement.slot] = statement.id
+        self._given.setdefault(statement.slot, statement.id)
 
     def vote(self, commit: Commit) -> Vote | None:
         """The vote for `commit`, which is accepted; None if there is none to give."""
@@ -164,17 +164,17 @@ class Ballots:
         bad: list[str] = []
         for vote in votes:
             try:
-                commit = read_statement(self._roster.network, vote.statement).id
-                ballot = self._open.get(commit)
+                statement = read_statement(self._roster.network, vote.statement)
+                ballot = self._open.get(statement.id)
                 if ballot is None or voter in ballot.votes:
                     continue  # certified already, or given up: more votes than are needed are no fault, and cost little
+                if vote.statement != ballot.statement and statement.epoch == self._roster.epoch:
+                    raise BadCertificate("slot", "of this commit, and another slot than it has")  # seen for nothing
                 check_vote(self._roster, voter, vote, self._verify)
             except BadCertificate as error:
                 bad.append(error.reason)
                 continue
-            if ballot.statement != vote.statement:
-                continue
-            certificate = self._count(commit, voter, vote.signature)
+            certificate = self._count(statement.id, voter, vote.signature)
             if certificate is not None:
                 complete.append(certificate)
         return complete, bad

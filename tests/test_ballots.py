@@ -100,12 +100,13 @@ def test_a_slot_s_vote_is_for_one_commit_whatever_comes_and_across_restarts(step
         assert len(left) <= 1
 
 
-def test_a_vote_of_a_former_epoch_binds_nobody_in_this_one():
-    later = sign_roster(AUTHORITY, network=NET, epoch=2, faulty=1, members=IDS)
-    booth = Booth(roster=later, records=[Record("vote", statement_of(NET, 1, FIRST))])
-    assert booth.voter.vote(RIVAL) is not None
-    again = Booth(roster=later, records=[Record("vote", statement_of(NET, 2, FIRST))])
-    assert again.voter.vote(RIVAL) is None
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_vote_binds_in_every_epoch_or_two_of_them_could_certify_two_commits_of_one_slot(epoch):
+    roster = sign_roster(AUTHORITY, network=NET, epoch=2, faulty=1, members=IDS)
+    booth = Booth(roster=roster, records=[Record("vote", statement_of(NET, epoch, FIRST))])
+    assert booth.voter.vote(RIVAL) is None
+    vote = booth.voter.vote(FIRST)
+    assert vote is not None and read_statement(NET, vote.statement).epoch == 2, "for the same one it may vote again"
 
 
 @pytest.mark.parametrize("data", [b"", bytes(144), statement_of(network_id("another"), 1, FIRST)])
@@ -240,12 +241,15 @@ def test_a_vote_for_another_commit_counts_for_none_and_is_no_fault(commit):
     assert author.ballots.lacking(IDS[1]) == [OWN]
 
 
-def test_a_vote_for_another_slot_in_the_name_of_this_id_counts_for_nothing():
-    author = Author()
-    author.begin(OWN)
+def test_a_vote_for_another_slot_in_the_name_of_this_id_is_charged_and_costs_no_signature():
+    """Its signature is good, so it could be sent again and again, and each time be verified for nothing."""
+    verified = []
+    ballots = Ballots(ROSTER, journal=[], events=[], verify=lambda *parts: verified.append(parts) or True)
+    ballots.begin(0, OWN, vote_of(0, OWN), IDS[0])
     said = statement_of(NET, 1, msgspec.structs.replace(OWN, seq=7))
     for member in (1, 2, 3):
-        assert author.ballots.take(IDS[member], [Vote(said, SIGNERS[member].sign(said))]) == ([], [])
+        assert ballots.take(IDS[member], [Vote(said, SIGNERS[member].sign(said))] * 2) == ([], ["slot"] * 2)
+    assert not verified
 
 
 def test_votes_that_come_too_late_are_no_fault():
