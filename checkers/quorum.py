@@ -20,7 +20,7 @@ A node may write for a while after it was cut off, until it can know: `minority_
 which that still happened.  Unknown without a roster, or with fewer than `stable_min` stable writes acknowledged.
 
 Complexity: O(1) a signature, O(chains) a commit and read.  Cannot see: a majority that loses frames without a cut, and
-votes that no certificate shows.
+votes that no certificate shows and no liar tells of (`voted`).
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ class Quorum:
                 self._stable.on_committed(event)
             elif event.name == "certified":
                 return self._certificate(index, event.node, event.data, event.data.get("id"))
+            elif event.name == "voted" and self._votes is not None:
+                self._votes.on_vote(index, event.data)
             return None
         if type(event) is FaultEvent and event.fault in self._kills:
             if event.stage == "injected":

@@ -5,7 +5,7 @@ what a member has signed it has signed, whoever shows it.  Two certificates for 
 voted twice and can be named (spec/byzantine.md, "Certificates").
 
 Complexity: O(votes) a certificate; a certificate that another node tells of in the same bytes is not read again.
-Cannot see: votes that no certificate shows.
+Cannot see: votes that no certificate shows, and that whoever got them does not tell of (`voted`).
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ class Votes:
             self._read[key] = found.problem
             self._count(index, found)
         return self._read[key]
+
+    def on_vote(self, index: int, told: dict[str, Any]) -> None:
+        """Take in a single vote, {statement, voter, signature}, that somebody was given.  It is no certificate."""
+        recorded = {"statement": told.get("statement"), "votes": [[told.get("voter"), told.get("signature")]]}
+        self._count(index, self._certificates.read(recorded, None))
 
     def _count(self, index: int, found: Certificate) -> None:
         if found.statement is None:

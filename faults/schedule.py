@@ -127,9 +127,9 @@ class SkewSpec(_NodeSpec, frozen=True, tag="skew"):
 
 
 class ByzantineSpec(_NodeSpec, frozen=True, tag="byzantine", kw_only=True):
-    """Nodes lie."""
+    """Nodes lie.  Of several strategies the seed draws one, for all of them."""
 
-    strategy: str
+    strategy: str | tuple[str, ...]
 
 
 FaultSpec = CutSpec | LinkSpec | PauseSpec | KillSpec | DisconnectSpec | SkewSpec | ByzantineSpec
@@ -233,7 +233,10 @@ def _fault(spec: FaultSpec, place: str, nodes: int, regions: Sequence[str], rand
         case SkewSpec(mode=mode, offset_ms=offset_ms, period_ms=period_ms):
             skew = Skew(nodes=chosen, mode=mode, offset_ms=offset_ms, period_ms=period_ms)
             return skew, f"skew {where} by {mode} of {offset_ms:g} ms"
-        case ByzantineSpec(strategy=strategy):
+        case ByzantineSpec(strategy=named):
+            if not named:
+                raise FaultError(f"{place}.strategy", "names none")
+            strategy = named if isinstance(named, str) else random.choice(named)
             return Byzantine(nodes=chosen, strategy=strategy), f"{where} lies: {strategy}"
 
 

@@ -100,7 +100,7 @@ def _cluster(campaign: Campaign, source: str, transport: Transport | None) -> Pl
     _require(low <= asked.frame_bytes_max <= high, source, "cluster.frame_bytes_max", f"is not in {low} .. {high}")
     _require(asked.roster or not asked.gate_local_writes, source, "cluster.gate_local_writes", "needs a roster")
     _require(10 <= asked.probe_interval_ms <= 60_000, source, "cluster.probe_interval_ms", "is not in 10 .. 60000")
-    _require(1 <= asked.probe_misses <= 1000, source, "cluster.probe_misses", "is not in 1 .. 1000")
+    _require(2 <= asked.probe_misses <= 1000, source, "cluster.probe_misses", "is not in 2 .. 1000")
     sync = asked.disk_sync_ms_max
     _require(0.3 <= sync <= 1000, source, "cluster.disk_sync_ms_max", "is not in 0.3 .. 1000")
     _require(
@@ -214,9 +214,9 @@ def _faults(
     _check_wiring(cluster, planned, source)
     for index, one in enumerate(campaign.faults):
         if isinstance(one, ByzantineSpec):
-            known = one.strategy in STRATEGIES
-            said = f'unknown strategy "{one.strategy}"; one of {", ".join(STRATEGIES)}'
-            _require(known, source, f"faults[{index}].strategy", said)
+            for strategy in (one.strategy,) if isinstance(one.strategy, str) else one.strategy:
+                said = f'unknown strategy "{strategy}"; one of {", ".join(STRATEGIES)}'
+                _require(strategy in STRATEGIES, source, f"faults[{index}].strategy", said)
     _check_assumption(campaign, cluster, planned, source)
     return tuple(planned)
 

@@ -71,8 +71,10 @@ class Voter:
         self._asked: dict[AgentId, dict[bytes, None]] = {}  # author -> its proposals that cannot be voted for yet
 
     def recover(self, data: bytes) -> None:
-        """Take in a record "vote", a statement of this or of another epoch: a slot is given once, in whichever epoch, or
-        two epochs could certify two commits of one slot.  Raises ConfigError."""
+        """Take in a record "vote", a statement of this or of another epoch.  Raises ConfigError.
+
+        A slot is given once, in whichever epoch, or two epochs could certify two commits of one slot.
+        """
         try:
             statement = read_statement(self._roster.network, data)
         except BadCertificate as error:

@@ -84,7 +84,7 @@ class CommitLog:
         floor = self.clock_of(commit.parents)
         if not floor < commit.clock <= floor + (CLOCK_ALLOWANCE_MS << 16):
             raise BadCommit("clock", "not within the allowance after its past")
-        accused = self._accused_before(commit)
+        accused = self.accused_before(commit)
         if accused:
             for dep in commit.deps:
                 author = self.held[dep].author
@@ -116,7 +116,7 @@ class CommitLog:
         assert commit.id not in self.held
         self.held[commit.id] = commit
         self._slots.setdefault(commit.slot, commit)
-        accused = self._accused_before(commit)
+        accused = self.accused_before(commit)
         if accused:
             self._accused_in_past[commit.id] = accused
         self._accusations += commit.accused is not None
@@ -127,7 +127,7 @@ class CommitLog:
             self._accept(one)
         return newly
 
-    def _accused_before(self, commit: Commit) -> frozenset[AgentId]:
+    def accused_before(self, commit: Commit) -> frozenset[AgentId]:
         """Authors against whom the past of `commit`, itself excepted, holds a proof."""
         accused = _NOBODY
         if not self._accusations:

@@ -101,7 +101,7 @@ def test_a_slot_s_vote_is_for_one_commit_whatever_comes_and_across_restarts(step
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_vote_binds_in_every_epoch_or_two_of_them_could_certify_two_commits_of_one_slot(epoch):
+def test_a_vote_binds_in_every_epoch_or_two_could_certify_two_commits_of_one_slot(epoch):
     roster = sign_roster(AUTHORITY, network=NET, epoch=2, faulty=1, members=IDS)
     booth = Booth(roster=roster, records=[Record("vote", statement_of(NET, epoch, FIRST))])
     assert booth.voter.vote(RIVAL) is None
@@ -151,6 +151,14 @@ def test_the_second_branch_of_a_fork_gets_no_vote():
     send(booth.replica, [RIVAL])
     booth.voter.asked(IDS[1], [RIVAL.id])
     assert booth.ids() == [] and len(booth.journal) == 1
+
+
+def test_what_is_held_and_not_accepted_gets_no_vote_though_its_slot_has_none():
+    booth = Booth()
+    send(booth.replica, [FIRST, RIVAL])
+    assert RIVAL.id in booth.replica.log.held and RIVAL.id not in booth.replica.log.accepted
+    booth.voter.asked(IDS[1], [RIVAL.id])
+    assert booth.ids() == [] and booth.journal == []
 
 
 def test_proposals_that_cannot_be_voted_for_are_bounded_a_peer_and_the_oldest_goes():

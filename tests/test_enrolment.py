@@ -237,3 +237,17 @@ def test_a_member_never_says_that_it_abstains_while_it_votes():
     for peer in (D, E, F):
         one.told(peer, FIRST, SECOND)
     assert not (one.may_vote and one.abstains)
+
+
+def test_nobody_is_probed_with_an_incarnation_that_a_crash_would_forget():
+    """Peers would enrol it, and the member that comes back with another one would abstain, and had lost no disk."""
+    shell = Shell(4, roster=True, auto_durable=False)
+
+    def probed():
+        shell.now += 100 * MS
+        shell.probe(0)
+        return [frame for _, _, frame in shell.frames if isinstance(decode_frame(frame, bytes_max=65536), Probe)]
+
+    assert not probed()
+    shell.durable(0)
+    assert probed()

@@ -41,6 +41,27 @@ def test_what_a_slow_disk_held_back_is_no_replay():
     assert shell.nodes[1].validator.rejected["replay"] == 0
 
 
+def test_a_frontier_that_is_too_wide_is_gathered_before_it_is_told():
+    """Cut off, it would count as all that this node has, and a quorum read would miss the newest."""
+    shell = mesh()
+    replica = shell.nodes[0].replica
+    first = replica.write(shell.instant(), [])
+    fields = {"network": replica.network, "seq": 0, "prev": NO_COMMIT, "deps": [], "clock": first.clock + 1}
+    for number in range(DEPENDENCIES_MAX + 5):
+        later = Instant(shell.now + number * 20_000 * MS, 0)
+        replica.merge(later, [make_commit(signer("n1"), incarnation=number.to_bytes(16, "big"), **fields).wire])
+    assert len(replica.log.frontier) > DEPENDENCIES_MAX
+    inject(shell, 1, 0, lambda session, number: Ask(session, number, bytes(8)))
+    (told,) = (one for _, _, frame in shell.frames if isinstance(one := opened(frame), Frontier))
+    past, stack = set(), list(told.ids)
+    while stack:
+        one = stack.pop()
+        if one not in past:
+            past.add(one)
+            stack += replica.log.held[one].parents
+    assert past == set(replica.log.accepted)
+
+
 def test_a_node_whose_own_key_is_proven_still_answers_who_asks_for_a_wide_frontier():
     """Somebody else has its key; another member has begun more chains than one commit can name."""
     shell = mesh()

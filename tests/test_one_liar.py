@@ -133,3 +133,13 @@ def test_votes_that_nobody_asked_for_are_not_verified():
     statement = statement_of(roster(shell).network, 1, shell.nodes[1].replica.log.held[commit])
     Hand(shell).give(1, Votes, [Vote(statement, bytes(64))] * 64)
     assert verified == []
+
+
+def test_who_is_proven_is_shut_out_after_a_restart_too():
+    shell = mesh()
+    hand = Hand(shell)
+    hand.give_commits(1, [hand.commit(), hand.commit()])
+    assert shell.ids[LIAR] in shell.nodes[1].replica.log.proofs
+    shell.restart(1)
+    registry = shell.nodes[1].registry
+    assert not registry.admits(shell.ids[LIAR]) and not registry.is_selectable(shell.ids[LIAR])

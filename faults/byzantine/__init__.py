@@ -7,8 +7,8 @@ the module that has it:
 
     commits   equivocate, forge, bad-signature, clocks, slander, vouch
     pasts     deep, wide, orphan, scatter
-    frames    replay, inflate, withhold, selective, garbage, flood, silent, lie-latency
-    votes     double-vote, double-propose, late-propose
+    frames    replay, inflate, behind, withhold, selective, garbage, flood, silent, lie-latency
+    votes     double-vote, double-propose, late-propose, hollow-propose, short-certificate
     here      mix: each round another one of those
 
 An attacker's own writes go to an object of its own (`LIARS`), so that no client's value depends on them, and it tells

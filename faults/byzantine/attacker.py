@@ -81,19 +81,22 @@ class Chain:
         now: Instant,
         *,
         deps: Sequence[bytes] | None = None,
+        beside: Sequence[Commit] = (),
         clock_ahead: int = 1,
         proof: Proof | None = None,
     ) -> Commit:
         """A commit for the next slot, valid unless the arguments make it otherwise; `advance` goes on from it.
 
-        `deps` by default are some of what the node has accepted last; `clock_ahead` is above the greatest clock known.
+        `deps` by default are some of what the node has accepted last; `beside` are dependencies that it need not hold;
+        `clock_ahead` is above the greatest clock known.
         """
         attacker, tip = self._attacker, self._tip
         log = attacker.node.replica.log
         if deps is None:
             deps = [one for one in list(log.frontier)[:8] if tip is None or one != tip.id]
-        known = [log.held[one].clock for one in deps if one in log.held]
+        known = [log.held[one].clock for one in deps if one in log.held] + [one.clock for one in beside]
         floor = max([log.clock_of([]), *known, *([tip.clock] if tip else [])])
+        deps = [*deps, *(one.id for one in beside)]
         return make_commit(
             attacker.signer,
             network=attacker.network,

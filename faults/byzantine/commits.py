@@ -153,7 +153,6 @@ class Vouch(Strategy):
     def __init__(self, attacker: Attacker) -> None:
         super().__init__(attacker)
         self._chain = Chain(attacker)
-        self._innocent: list[bytes] = []  # what its chain may depend on without a proof in its past
         self._lent: dict[bytes, Commit] = {}  # what liars have signed, and not been lent a name for yet
 
     def hears(self, now: Instant, peer: AgentId, frame: bytes) -> tuple[bool, list[Effect]]:
@@ -169,9 +168,14 @@ class Vouch(Strategy):
                     commit = open_commit(attacker.network, wire)
                 except BadCommit:
                     continue
-                if commit.author == peer and len(self._lent) < LENT_MAX and not commit.deps:
+                if commit.author == peer and len(self._lent) < LENT_MAX and self._may_lend(commit):
                     self._lent[commit.id] = commit
         return True, []
+
+    def _may_lend(self, commit: Commit) -> bool:
+        """Whether a commit above this one would be valid: everybody has its past, or will, and no proof is in that."""
+        log = self.attacker.node.replica.log
+        return not log.missing_past(commit) and not log.accused_before(commit)
 
     def round(self, now: Instant) -> list[Effect]:
         """Commits of proven liars, below one of this node's that names them and knows of no proof."""
@@ -180,7 +184,9 @@ class Vouch(Strategy):
         found: list[Effect] = []
         for commit in [one for one in self._lent.values() if one.author in proven]:
             del self._lent[commit.id]
-            vouching = self._chain.next(now, deps=[commit.id], clock_ahead=commit.clock)
+            vouching = self._chain.next(now, deps=[], beside=[commit])
+            self._chain.advance(vouching)
+            attacker.tell(vouching)
             attacker.lies += 1
             found += attacker.deltas(attacker.some(len(attacker.peers)), [commit.wire, vouching.wire])
         return found + self._against_the_rule(now)
@@ -193,6 +199,7 @@ class Vouch(Strategy):
             of_liar = [one.id for one in log.heads.values() if one.author == liar]
             if of_liar:
                 deps = sorted({*list(log.frontier)[:8], of_liar[0]})
-                attacker.lies += 1
-                return attacker.deltas(attacker.some(2), [Chain(attacker).next(now, deps=deps).wire])
+                vouching = Chain(attacker).next(now, deps=deps)
+                attacker.tell(vouching)
+                return attacker.deltas(attacker.some(2), [vouching.wire])
         return []

@@ -2,6 +2,8 @@
 
 replay       old frames once more, to whom they were meant for and to others.
 inflate      claims of heads and frontiers that do not exist.  A claim changes nothing but where to ask.
+behind       votes for what is new, and tells whoever asks for its frontier that it knows nothing: that counts at once,
+             and a quorum of too few, or of answers to an older question, would rest on it.
 withhold     keeps back what others need: deltas, frontiers, votes, certificates.
 selective    talks to some of the peers alone.
 garbage      bytes that are no frame, frames that are cut off or too large.
@@ -106,6 +108,18 @@ class Inflate(Strategy):
             return [effect]
         self.attacker.lies += 1
         return [self.attacker.frame(effect.peer, Frontier, message.nonce, [_noise(self.attacker, 32)])]
+
+
+class Behind(Strategy):
+    """Who asks it is satisfied at once."""
+
+    def sends(self, now: Instant, effect: Send) -> list[Effect]:
+        """An empty frontier."""
+        message = _decoded(self.attacker, effect.frame)
+        if not isinstance(message, Frontier):
+            return [effect]
+        self.attacker.lies += 1
+        return [self.attacker.frame(effect.peer, Frontier, message.nonce, [])]
 
 
 class Withhold(Strategy):
