@@ -14,6 +14,7 @@ Decides, from what the nodes tell:
 `correct-fork`       a correct author has told of two commits of its own for one slot
 `suspicion-stands`   a correct node suspects a correct one with a score s of a thousand, and has not cleared it after
                      (500 - s) / 10 seconds and FORGIVEN_LATE_NS: a score recovers 10 a second, and 500 are enough
+`vouched-for-proven` see `vouching`
 `retracted`          a node told that it had accepted a commit, and its own final read, of the same disk, names heads
                      whose past lacks it
 
@@ -22,9 +23,10 @@ Druschel, "PeerReview", SOSP 2007: every observed fault is eventually proven, an
 
 Forks, and who has seen them, are in `forks`.  Of a commit, only what its author tells is believed.  Soundness: nobody
 is blamed for time in which he was killed or paused, nor for what he may have told when nobody listened any more.  Who
-never told what it accepts, or whose final reads do not say what they saw, has not been judged: unknown; likewise a fork
-that was seen so late that a core node had no proof yet when the run ended, a suspicion of a correct node that stands
-there still, and one without a score.  Only forks that were seen count as evidence.
+never told what it accepts, some of whose events are lost, or whose final reads do not say what they saw, has not been
+judged: unknown; likewise a fork that was seen so late that a core node had no proof yet when the run ended, a suspicion
+of a correct node that stands there still, and one without a score, 0 to 1000.  Only forks that were seen count as
+evidence.
 
 Complexity: O(1) an event, O(commits) a core node in the end.  Cannot see: forks of which nobody tells.  A node whose
 score falls again while it is suspected is taken for one whose suspicion stands: a correct one gives no cause twice.
@@ -42,10 +44,12 @@ from checkers.reach import FOREVER, Reach
 from checkers.signed import network_id, proof_problem
 from checkers.timeline import Timeline
 from checkers.verdict import Anomaly, CheckResult, result
+from checkers.vouching import Vouching
 
 NAME = "accountability"
-FORKING = ("equivocate", "double-propose", "mix")
-"""Strategies, by a part of their name, that sign two commits for one slot.  A voter that votes twice forks nothing."""
+FORKING = ("equivocate", "double-propose")
+"""Strategies that sign two commits for one slot as soon as they are in force, and show both."""
+SCORE_MAX = 1000
 SCORE_ENOUGH = 500
 SCORE_A_SECOND = 10
 FORGIVEN_LATE_NS = 2_000_000_000
@@ -77,6 +81,7 @@ class Accountability:
         self._reach = Reach(header)
         self._timeline = Timeline()
         self._commits = Commits(())
+        self._vouching = Vouching()
         self._forks = Forks(self._core)
         self._own_forks = Forks(self._core)  # of correct authors
         self._agents = {entry.index: entry.agent for entry in header.nodes}
@@ -91,6 +96,7 @@ class Accountability:
         self._finals: list[Operation] = []
         self._kills = {entry.id: entry.nodes for entry in header.faults if entry.fault == "kill"}
         self._injected: dict[str, int] = {}
+        self._killed: set[int] = set()  # and not told of a start since
         self._lost: set[int] = set()
         self._anomalies: list[Anomaly] = []
 
@@ -112,6 +118,7 @@ class Accountability:
             self._injected[event.fault] = event.t
             for node in self._kills.get(event.fault, ()):
                 self._forget(node, event.t)
+                self._killed.add(node)
         for node in self._wipes.on_event(event):
             self._accepted.get(node, {}).clear()
             self._forks.on_wiped(node, self._injected.get(event.fault, event.t))
@@ -120,6 +127,7 @@ class Accountability:
         if event.name == "committed":
             if event.data["author"] == self._agents.get(event.node):
                 self._commits.tell(event.data)
+                self._vouching.on_committed(event.data)
                 forks = self._forks if event.node in self._byzantine else self._own_forks
                 forks.on_committed(event.data, index)
         elif event.node in self._byzantine:
@@ -130,7 +138,10 @@ class Accountability:
             return self._on_proven(index, event)
         elif event.name in ("suspected", "cleared"):
             self._on_suspicion(index, event)
-        elif event.name == "started":
+        elif event.name == "crashed":
+            self._killed.add(event.node)
+        elif event.name == "started" and event.node in self._killed:
+            self._killed.discard(event.node)
             self._forget(event.node, self._timeline.place(event))
         elif event.name == "events-lost":
             self._lost.add(event.node)
@@ -177,12 +188,13 @@ class Accountability:
             return
         self._suspicions += 1
         self._suspicions_of_correct += agent in self._correct
-        if agent not in self._members or isinstance(score, bool) or not isinstance(score, int | float):
+        number = isinstance(score, int | float) and not isinstance(score, bool)
+        if agent not in self._members or not number or not 0 <= float(score or 0) <= SCORE_MAX:
             self._scoreless.add(event.node)
         elif former is not None:  # never cleared: it stands since it was told first
             self._suspected[event.node, agent] = former
         elif agent in self._correct:
-            due = t + int((SCORE_ENOUGH - score) / SCORE_A_SECOND * 1e9) + FORGIVEN_LATE_NS
+            due = t + int((SCORE_ENOUGH - float(score or 0)) / SCORE_A_SECOND * 1e9) + FORGIVEN_LATE_NS
             self._suspected[event.node, agent] = _Suspicion(event.node, agent, t, due, index)
 
     def _forget(self, node: int, t: int) -> None:
@@ -208,12 +220,13 @@ class Accountability:
         unknown += self._judge_suspicions()
         unknown += self._judge_retractions()
         self._judge_own_forks()
-        if self._core and self._core <= self._lost:
-            unknown.append("some of what each core node told is lost")
+        self._anomalies += self._vouching.judge(self._first_acceptances())
+        if self._lost & self._core:
+            unknown.append(f"some of what nodes {sorted(self._lost & self._core)} told is lost")
         forks = sum(author in seen for author, _, _ in self._forks.forks)
         if forks < self._forks_min:
             unknown.append(f"{forks} forks were seen, at least {self._forks_min} are needed")
-        forking = [one.id for one in self._header.faults if any(part in one.strategy for part in FORKING)]
+        forking = [one.id for one in self._header.faults if one.strategy in FORKING]
         if forking and not forks:
             unknown.append(f"nobody saw a fork, though {', '.join(forking)} would make some")
         rounds = sorted(delay / self._header.deadline.interval_ns for delay in self._forks.delays(seen))
@@ -230,6 +243,14 @@ class Accountability:
             figures["proven_after_rounds_max"] = round(rounds[-1], 2)
         return result(NAME, self._anomalies, unknown=unknown, figures=figures)
 
+    def _first_acceptances(self) -> dict[str, tuple[int, int]]:
+        """Of each commit that a core node has accepted, one that did, and the event that told so."""
+        found: dict[str, tuple[int, int]] = {}
+        for node, held in self._accepted.items():
+            for commit, event in held.items():
+                found.setdefault(commit, (node, event))
+        return found
+
     def _judge_own_forks(self) -> None:
         for (author, _, seq), ids in self._own_forks.forks.items():
             node = self._correct[author]
@@ -244,7 +265,7 @@ class Accountability:
             due = self._reach.calm_from(self._core, after=since, lasting_ns=lasting) + lasting
             judged = [node for node in sorted(self._core) if self._can_tell(node, due, due)]
             lacking = self._forks.lacking(agent, due, judged)
-            others = self._forks.lacking(agent, FOREVER, self._core - self._lost - set(judged))
+            others = self._forks.lacking(agent, FOREVER, sorted(self._core - self._lost - set(judged)))
             if others:
                 early.append(f"{agent[:8]} has forked, and the run ended before nodes {others} had to have a proof")
             if not lacking:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
+from math import inf
 from typing import Any, Protocol
 
 import msgspec
 
 from checkers.accountability import Accountability
+from checkers.anomalies import ANOMALIES
 from checkers.availability import Availability
 from checkers.convergence import Convergence
 from checkers.counter import Counter
@@ -114,7 +116,9 @@ class Judge:
     def _final(self, name: str, checker: Checker) -> CheckResult:
         if name not in self._crashed:
             try:
-                return checker.final()
+                found = checker.final()
+                assert {one.name for one in found.anomalies} <= {*ANOMALIES[name]}, "an anomaly without a definition"
+                return found
             except Exception as error:
                 self._crashed[name] = f"crashed in its conclusion: {type(error).__name__}: {error}"
         return CheckResult(name, "unknown", notes=[self._crashed[name]])
@@ -131,6 +135,8 @@ def make_checker(header: Header, name: str, options: dict[str, Any]) -> Checker:
                 msgspec.convert(value, known[option].annotation)
             except msgspec.ValidationError as error:
                 raise ValueError(f"checker {name}: {option}: {error}") from None
+        if isinstance(value, int | float) and not 0 <= value < inf:  # NaN is neither, and would switch a bound off
+            raise ValueError(f"checker {name}: {option}: {value} is no number from 0 on")
     try:
         return CHECKERS[name](header, **options)
     except TypeError as error:

@@ -21,8 +21,8 @@ the others.  Who was late, or rash, while its machine had no idle processor (`st
 question is not blamed, and the run is unknown.  Definition: spec-defects 1, 3, 4, 7 and 10; the bounds are the header's
 `quorum`, which computes them from the configuration.  Complexity: O(1) an event, O(n^2) a fault.
 
-Unknown where a run ends before a node is healthy again and before it has to be, and where the network by itself is so
-slow, or so lossy, that nobody knows who could reach whom.
+Unknown where a run ends before a node is healthy again and before it has to be, where some of what a node told is lost,
+and where the network by itself is so slow, or so lossy, that nobody knows who could reach whom.
 
 Cannot see: how a node came to its belief; a state that it never tells of; and a partition by faults that only slow
 links down or lose frames.
@@ -197,9 +197,8 @@ class Partition:
         if late:
             unknown.append(f"the run ended before nodes {late} were healthy again, and before they had to be")
         lost = [number for number, node in self._nodes.items() if node.lost]
-        notes = (
-            [f"some of what nodes {lost} told is lost: when they changed their state was not judged"] if lost else []
-        )
+        if lost:
+            unknown.append(f"some of what nodes {lost} told is lost: what they saw in time is not known")
         figures: dict[str, Any] = {
             "detections": len(detections),
             **percentiles_ms("detection", detections),
@@ -208,7 +207,7 @@ class Partition:
             **percentiles_ms("recovery", recoveries),
             "recovery_bound_ms": quorum.recovery_ns / 1e6,
         }
-        return result(NAME, self._anomalies, unknown=unknown, notes=notes, figures=figures)
+        return result(NAME, self._anomalies, unknown=unknown, figures=figures)
 
     def _wanted(self, cut_off: dict[int, list[Span]], bound: int) -> int:
         """1 if there was anything to detect."""

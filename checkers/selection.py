@@ -96,6 +96,8 @@ class Selection:
         self._fanout = cluster.get("fanout")
         self._others_k: set[int] = set()  # nodes that told of another k
         self._crashed: set[str] = set()
+        if share_max is not None and share_max > 1.0:
+            raise ValueError(f"checker {NAME}: share_max: {share_max} is no share, 0 to 1")
         self._rounds_min = rounds_min
         self._share_max = share_max
         self._kinds = {entry.id: entry.fault for entry in header.faults}

@@ -14,7 +14,7 @@ when it is read from a plan: ValueError, one line.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -195,6 +195,13 @@ class PlannedFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         _require(bool(self.id), "id: has a name")
         _require(self.duration_ns is None or self.duration_ns > 0, "duration_ns: above 0")
+
+
+CAPABILITIES = (
+    "cut", "filter", "disconnect", "latency", "jitter", "loss", "duplicate", "reorder", "corrupt", "rate", "pause",
+    *(f"kill-{disk}" for disk in get_args(DiskFate)), *(f"skew-{mode}" for mode in get_args(SkewMode)), "trigger",
+)  # fmt: skip
+"""Every name that `capabilities_needed` can give, but for "byzantine-" and a strategy's."""
 
 
 def capabilities_needed(planned: PlannedFault) -> tuple[str, ...]:

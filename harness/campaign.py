@@ -114,7 +114,7 @@ class CheckSpec(_Table, frozen=True):
 
 
 class Expect(_Table, frozen=True):
-    """The claim: the verdict, and for an invalid one the anomalies by which it must show."""
+    """The claim: the verdict, and for an invalid one the anomalies by which it must show, all of them and no other."""
 
     validity: Literal["valid", "invalid"] = "valid"
     anomalies: tuple[str, ...] = ()

@@ -6,11 +6,12 @@ nobody knows, and claims whose assumptions the campaign itself breaks.
 
 from __future__ import annotations
 
+from checkers.anomalies import ANOMALIES
 from checkers.compose import CHECKERS, make_checker
 from checkers.history import CheckEntry, Header, ObjectEntry
 from faults.byzantine import STRATEGIES
 from faults.schedule import ByzantineSpec, FaultError, compile_faults
-from faults.vocabulary import Cut, Kill, Link, PlannedFault
+from faults.vocabulary import CAPABILITIES, Cut, Kill, Link, PlannedFault
 from harness.bounds import quorum_entry
 from harness.campaign import (
     FRAME_BYTES_MAX,
@@ -48,6 +49,7 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
     load_ns = _load(campaign, source)
     workloads = _workloads(campaign, cluster.nodes, source)
     faults = _faults(campaign, cluster, seed, load_ns, source)
+    _requires(campaign, source)
     liars = seats_of(faults)
     correct = tuple(node for node in range(cluster.nodes) if node not in liars)
     core = _core(campaign, correct, cluster.nodes, source)
@@ -71,6 +73,7 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
         requires=campaign.requires.capabilities,
     )
     _try_checks(plan, source)
+    _expect(plan, source)
     return plan
 
 
@@ -312,6 +315,26 @@ def _checks(campaign: Campaign, liars: tuple[int, ...], source: str) -> tuple[Ch
         )
     complete = [*asked, *(CheckSpec(name=name, options=lenient.get(name, {})) for name in usual if name not in named)]
     return tuple(CheckEntry(name=check.name, options=check.options) for check in complete)
+
+
+def _requires(campaign: Campaign, source: str) -> None:
+    """A capability that no backend can have would be a skip for ever."""
+    known = (*CAPABILITIES, *(f"byzantine-{strategy}" for strategy in STRATEGIES))
+    for index, name in enumerate(campaign.requires.capabilities):
+        said = f'unknown capability "{name}"; one of {", ".join(known)}'
+        _require(name in known, source, f"requires.capabilities[{index}]", said)
+
+
+def _expect(plan: Plan, source: str) -> None:
+    """What is expected must be something that the checks of this campaign can find."""
+    expect = plan.expect
+    possible = [name for check in plan.checks for name in ANOMALIES[check.name]]
+    for index, name in enumerate(expect.anomalies):
+        said = f'no check of this campaign finds "{name}"; they find {", ".join(possible)}'
+        _require(name in possible, source, f"expect.anomalies[{index}]", said)
+    named = bool(expect.anomalies)
+    _require(named or expect.validity == "valid", source, "expect.anomalies", "is empty: name those that must be found")
+    _require(not named or expect.validity == "invalid", source, "expect.anomalies", 'needs validity = "invalid"')
 
 
 def _try_checks(plan: Plan, source: str) -> None:

@@ -83,13 +83,16 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         _require(0 <= self.network_start_ms < 1 << 48, "network_start_ms", "fits a commit's clock, 48 bits")
         _require(self.frame_bytes_max >= FRAME_BYTES_MIN, "frame_bytes_max", f"is at least {FRAME_BYTES_MIN}")
         for field in ("dial_backoff_max_ns", "dials_per_round_max", "delta_frames_max", "pending_commits_max",
-                      "pending_bytes_max", "requests_waiting_max", "probe_misses", "stable_timeout_ns",
+                      "pending_bytes_max", "requests_waiting_max", "stable_timeout_ns",
                       "rebalance_interval_ns"):  # fmt: skip
             _require(getattr(self, field) >= 1, field, "is at least 1")
         ids = [peer.agent_id for peer in self.peers]
         _require(all(len(one) == AGENT_ID_BYTES for one in ids), "peers", "have ids of 32 bytes")
         _require(len(set(ids)) == len(ids), "peers", "are distinct")
         _require(all(peer.addr for peer in self.peers), "peers", "have an address")
+        _require(
+            self.probe_misses >= 2, "probe_misses", "is at least 2: with 1 every round trip would be a false alarm"
+        )
         probing = self.probe_interval_ns
         _require(probing == 0 or probing >= MILLISECOND, "probe_interval_ns", "is 0, or at least a millisecond")
         _require(set(self.observe) <= set(OBSERVATIONS), "observe", f"names some of {', '.join(OBSERVATIONS)}")

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from checkers.compose import CHECKERS
+from faults.byzantine import STRATEGIES
 from faults.grudges import GRUDGES
+from faults.schedule import ByzantineSpec
 from harness.campaign import parse_campaign, read_campaign
 from harness.cli import CAMPAIGNS
 from harness.compiler import compile_campaign
@@ -47,3 +49,29 @@ def test_the_campaigns_cover_the_sizes_and_the_faults():
     assert kinds == {"CutSpec", "LinkSpec", "PauseSpec", "KillSpec", "DisconnectSpec", "SkewSpec", "ByzantineSpec"}
     fates = {fault.disk for campaign in campaigns for fault in campaign.faults if hasattr(fault, "disk")}
     assert fates == {"keep", "lose-unsynced", "torn", "wipe"}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_is_told_by_f_liars_in_some_campaign(strategy):
+    """With f above 1, so that as many is more than one; those that need another's help do it with that other's."""
+    seats = {}
+    for path in CAMPAIGNS.glob("*.toml"):
+        campaign = read_campaign(path)
+        for fault in campaign.faults:
+            if isinstance(fault, ByzantineSpec) and campaign.cluster.nodes > 4:
+                named = (fault.strategy,) if isinstance(fault.strategy, str) else fault.strategy
+                of = seats.setdefault(path.stem, [(campaign.cluster.nodes - 1) // 3, set(), set()])
+                of[1].update(fault.nodes)
+                of[2].update([(one, len(fault.nodes)) for one in named])
+    alone = [name for name, (f, _, told) in seats.items() if (strategy, f) in told]
+    helped = [
+        name
+        for name, (f, liars, told) in seats.items()
+        if strategy == "vouch" and len(liars) == f and (strategy, 1) in told
+    ]
+    assert alone or helped
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_is_described(strategy):
+    assert f"`{strategy}`" in (ROOT / "docs" / "campaigns.md").read_text()

@@ -3,7 +3,8 @@
 import pytest
 
 from checkers import compose
-from checkers.compose import Judge, check
+from checkers.anomalies import ANOMALIES
+from checkers.compose import CHECKERS, Judge, check
 from checkers.history import CheckEntry
 from checkers.verdict import ANOMALIES_A_NAME_MAX, Anomaly, CheckResult, result, worst
 from tests.checkers.histories import Book, header
@@ -70,6 +71,10 @@ def test_a_checker_crashes_on_values_of_the_wrong_type_and_is_unknown():
         (CheckEntry("durability", {"wipe_excuses": "no"}), "checker durability: wipe_excuses: "),
         (CheckEntry("set_full", {"objects": "s"}), "checker set_full: objects: "),
         (CheckEntry("availability", {"info_max": 1.5}), "checker availability: info_max: 1.5 is no share"),
+        (CheckEntry("selection", {"share_max": 1.5}), "checker selection: share_max: 1.5 is no share"),
+        (CheckEntry("selection", {"share_max": float("nan")}), "checker selection: share_max: nan is no number from"),
+        (CheckEntry("quorum", {"stable_min": -1}), "checker quorum: stable_min: -1 is no number from 0 on"),
+        (CheckEntry("accountability", {"forks_min": -1}), "checker accountability: forks_min: -1 is no number from"),
         (CheckEntry("set_full", {"objects": ["x"]}), 'checker set_full: objects: no set called "x"'),
         (CheckEntry("counter", {"objects": ["s"]}), 'checker counter: objects: no counter called "s"'),
     ],
@@ -166,3 +171,20 @@ def test_a_result_is_invalid_before_unknown_before_valid():
     )
     assert result("any", [], unknown=["why"], notes=["note"]).notes == ["why", "note"]
     assert result("any", [], notes=["note"]).validity == "valid"
+
+
+def test_an_anomaly_that_is_not_in_the_table_of_names_is_our_own_bug(monkeypatch):
+    monkeypatch.setitem(ANOMALIES, "convergence", ())
+    book = Book(header(nodes=2, s="gset", checks=["convergence"]))
+    for node, root in ((0, "a"), (1, "b")):
+        op = book.begin("digest", node, "", final=True)
+        book.end(op, value={"root": root, "digest": root, "heads": []})
+    book.phase("done")
+    found = check(book.history).results[0]
+    assert found.validity == "unknown" and "without a definition" in found.notes[0]
+
+
+def test_every_checker_has_its_names_in_the_table():
+    assert set(ANOMALIES) == set(CHECKERS)
+    names = [name for found in ANOMALIES.values() for name in found]
+    assert len(set(names)) == len(names), "a name says which checker it is from"

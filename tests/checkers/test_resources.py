@@ -3,7 +3,7 @@
 import pytest
 
 from tests.checkers.histories import the_anomaly
-from tests.checkers.signed_histories import Mesh
+from tests.checkers.signed_histories import Mesh, fault
 
 LIMITS = {"pending": 100, "bytes": 1 << 20, "none": 0}
 
@@ -11,8 +11,9 @@ LIMITS = {"pending": 100, "bytes": 1 << 20, "none": 0}
 def run(*told, byzantine=(), silent=()):
     """`told` are (node, used) or (node, used, limits); who is in none of them, nor `silent`, uses nothing."""
     mesh = Mesh(byzantine=byzantine)
+    names = {"pending": 0}.keys() | {name for _, used, *_ in told for name in used or ()}
     for node in set(range(4)) - {node for node, *_ in told} - set(silent):
-        mesh.tell(node, "resources", used={"pending": 0}, limits=LIMITS)
+        mesh.tell(node, "resources", used=dict.fromkeys(names, 0), limits=LIMITS)
     for node, used, *limits in told:
         mesh.tell(node, "resources", used=used, limits=limits[0] if limits else LIMITS)
     mesh.phase("done")
@@ -64,6 +65,10 @@ NOT_JUDGED = {
     "an empty table of limits": run((0, {"pending": 10**12}, {})),
     "what has no limit": run((0, {"pending": 1, "other": 1e9})),
     "no number": run((0, {"pending": "1"})),
+    "a truth": run((0, {"pending": True})),
+    "less than nothing": run((0, {"pending": -5})),
+    "not a number": run((0, {"pending": float("nan")})),
+    "less than the others tell": run((0, {"pending": 1, "bytes": 1}), (1, {"pending": 1})),
     "one that is silent": run((0, {"pending": 1}), silent=[2]),
 }
 
@@ -80,7 +85,24 @@ def test_a_limit_that_moves_is_none(limit):
 
 
 def test_the_figures_are_the_most_that_was_seen():
-    found = run((0, {"pending": 20, "bytes": 0}), (1, {"pending": 50, "bytes": 7}), (2, {"pending": 30, "other": 9}))
+    found = run(
+        (0, {"pending": 20, "bytes": 0}), (1, {"pending": 50, "bytes": 7}), (2, {"pending": 30, "bytes": 1, "other": 9})
+    )
     assert found.figures["used"] == {"bytes": 7, "other": 9, "pending": 50}
     assert (found.figures["share_max"], found.figures["shares"]["pending"]) == (0.5, 0.5)
-    assert found.notes == ["without a limit: other"]
+    assert "without a limit: other" in found.notes
+
+
+@pytest.mark.parametrize(("told_ms", "validity"), [((900, 4500), "valid"), ((900, 9500), "valid"), ((900,), "unknown")])
+def test_who_told_only_while_the_attack_was_young_shows_nothing_of_it(told_ms, validity):
+    """It lasts from 500 to 6500 ms."""
+    mesh = Mesh(byzantine=[3], faults=[fault("lie", "byzantine", 3, strategy="flood")])
+    moments = [(500, "injected"), *((at, "") for at in told_ms), (6500, "lifted")]
+    for at, stage in sorted(moments):
+        if stage:
+            mesh.stage("lie", stage, at)
+            continue
+        for node in range(3):
+            mesh.tell(node, "resources", at_ms=at, used={"pending": 1}, limits=LIMITS)
+    mesh.phase("done")
+    assert mesh.judge("resources").validity == validity

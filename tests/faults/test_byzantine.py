@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -10,18 +11,21 @@ from faults.byzantine import LIARS, STRATEGIES, Liar
 from harness.campaign import parse_campaign
 from harness.compiler import compile_campaign
 from harness.execution import execute
-from knhk_mesh.commits import check_proof, make_proof, open_commit
+from knhk_mesh.commits import NO_COMMIT, check_proof, make_commit, make_proof, network_id, open_commit
 from knhk_mesh.config import NodeConfig, PeerConfig
 from knhk_mesh.effects import Event, Instant, Persist, Send
-from knhk_mesh.errors import BadCommit, BadFrame
-from knhk_mesh.messages import Delta, Propose, Votes, decode_frame
+from knhk_mesh.errors import BadCertificate, BadCommit, BadFrame
+from knhk_mesh.messages import Ask, Certificates, Delta, Propose, Votes, decode_frame, encode_frame
 from knhk_mesh.node import GOSSIP_TIMER, Node
-from knhk_mesh.quorum import sign_roster
+from knhk_mesh.quorum import Vote, check_certificate, read_statement, sign_roster, statement_of
+from knhk_mesh.replica import Replica
+from knhk_mesh.requests import ClientOperation, Write
 from tests.commit_graphs import signer
 from tests.node_process import ENVIRONMENT, ROOT
 from tests.node_process import Node as NodeProcess
 
 NAMES = ["a", "b", "c", "liar"]
+NETWORK = network_id("lies")
 MS = 1_000_000
 
 
@@ -76,7 +80,11 @@ def opened(made: Liar, wire):
     return open_commit(made.node.replica.network, wire)
 
 
-@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"vouch", "slander", "withhold", "double-vote"}))
+ANSWERS = {"vouch", "slander", "withhold", "behind", "double-vote", "short-certificate"}
+"""Those that lie with what they are sent."""
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - ANSWERS))
 def test_every_strategy_lies_by_itself(name):
     made = liar()
     made.lie("fault", name)
@@ -145,7 +153,90 @@ def test_a_double_voter_votes_for_both_commits_of_a_slot():
     votes = [decode_frame(one.frame, bytes_max=1 << 20) for one in answers if isinstance(one, Send)]
     statements = [vote.statement for frame in votes if isinstance(frame, Votes) for vote in frame.votes]
     assert len(set(statements)) == 2 and statements[0][:112] == statements[1][:112]
-    assert voter.stop("fault") == 2
+    assert voter.stop("fault") == 1, "the first vote of a slot is no lie"
+
+
+def test_a_double_voter_votes_for_another_slot_now_and_then():
+    proposer, voter = liar(1), liar(2)
+    proposer.lie("fault", "short-certificate")
+    voter.lie("fault", "double-vote")
+    elsewhere = []
+    for frame in [one.frame for one in rounds(proposer, 100) if isinstance(one, Send)]:
+        message = decode_frame(frame, bytes_max=1 << 20)
+        if isinstance(message, Propose):
+            (commit,) = (opened(voter, wire) for wire in message.commits)
+            said = [read_statement(NETWORK, vote.statement) for vote in votes_of(voter, frame)]
+            assert {one.id for one in said} == {commit.id} and commit.seq in {one.seq for one in said}
+            elsewhere += [one for one in said if one.seq != commit.seq]
+    assert 1 <= len(elsewhere) <= 20
+    assert voter.stop("fault") == len(elsewhere)
+
+
+def votes_of(made, frame):
+    """What it votes for when `a` sends this."""
+    answers = made.receive(Instant(0, 0), signer("a").agent_id, frame)
+    frames = [decode_frame(one.frame, bytes_max=1 << 20) for one in answers if isinstance(one, Send)]
+    return [vote for one in frames if isinstance(one, Votes) for vote in one.votes]
+
+
+def test_short_certificates_are_sound_but_for_one_vote_or_a_strangers():
+    made = liar(3)
+    made.lie("fault", "short-certificate")
+    shown, told, sequence = [], [], 0
+    for number in range(1, 101):
+        now = Instant(number * 100 * MS, 0)
+        for effect in run(made, made.timer(now, GOSSIP_TIMER), now.monotonic):
+            if not isinstance(effect, Send) or not isinstance(
+                message := decode_frame(effect.frame, bytes_max=1 << 20), Propose
+            ):
+                continue
+            (name,) = (one for one in "abc" if signer(one).agent_id == effect.peer)
+            said = statement_of(NETWORK, 1, opened(made, message.commits[0]))
+            sequence += 1
+            frame = encode_frame(Votes(1, sequence, [Vote(said, signer(name).sign(said))]))
+            answers = made.receive(now, effect.peer, frame)
+            told += [one.data for one in answers if isinstance(one, Event) and one.name == "voted"]
+            frames = [decode_frame(one.frame, bytes_max=1 << 20) for one in answers if isinstance(one, Send)]
+            shown += [one for frame in frames if isinstance(frame, Certificates) for one in frame.certificates]
+    reasons = Counter()
+    for certificate in shown:
+        with pytest.raises(BadCertificate) as caught:
+            check_certificate(made.node.config.roster, certificate)
+        reasons[caught.value.reason] += 1
+    assert set(reasons) == {"few", "member"} and sum(reasons.values()) < 50, reasons
+    assert len(told) == 100 and made.stop("fault") == len(shown)
+
+
+def test_who_is_behind_knows_nothing_whoever_asks():
+    made = liar()
+    run(made, made.node.submit(Instant(0, 0), 1, Write((ClientOperation("o", "gset", "add", "x"),), "local")))
+    assert frontier_told(made, 1), "an honest member tells what it has"
+    made.lie("fault", "behind")
+    assert not frontier_told(made, 2) and made.stop("fault") == 1
+
+
+def frontier_told(made, sequence):
+    """What it answers `a`, who asks for its frontier."""
+    effects = made.receive(Instant(0, 0), signer("a").agent_id, encode_frame(Ask(1, sequence, bytes(8))))
+    (told,) = (decode_frame(one.frame, bytes_max=1 << 20) for one in run(made, effects) if isinstance(one, Send))
+    return list(told.ids)
+
+
+def test_a_proven_liar_s_commit_is_accepted_again_by_the_name_that_a_colluder_lends_it():
+    """Both branches reach the colluder, whose node proves and fences; a member that has not heard of it takes it in."""
+    made, ids = liar(), [signer(name).agent_id for name in NAMES]
+    witness = Replica(NodeConfig(network="lies", peers=()), signer("b"), random=random.Random(5))
+    witness.begin()
+    made.lie("fault", "vouch")
+    fields = {"network": NETWORK, "incarnation": bytes(16), "seq": 0, "prev": NO_COMMIT, "deps": []}
+    floor = made.node.replica.log.clock_of([])
+    one, other = (make_commit(signer("a"), clock=floor + ahead, **fields) for ahead in (1, 2))
+    run(made, made.receive(Instant(0, 0), ids[0], encode_frame(Delta(1, 1, [one.wire, other.wire]))))
+    lent = [opened(made, wire) for _, wire in wires(rounds(made, 1))]
+    assert {commit.author for commit in lent} == {ids[0], ids[3]}
+    _, bad = witness.merge(Instant(0, 0), [commit.wire for commit in lent])
+    assert not bad and {one.id, other.id} & set(witness.log.accepted)
+    assert made.stop("fault") > 0
 
 
 def test_a_strategy_that_comes_back_goes_on_where_it_was():
