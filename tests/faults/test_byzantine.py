@@ -225,7 +225,7 @@ def frontier_told(made, sequence):
 def test_a_proven_liar_s_commit_is_accepted_again_by_the_name_that_a_colluder_lends_it():
     """Both branches reach the colluder, whose node proves and fences; a member that has not heard of it takes it in."""
     made, ids = liar(), [signer(name).agent_id for name in NAMES]
-    witness = Replica(NodeConfig(network="lies", peers=()), signer("b"), random=random.Random(5))
+    witness = Replica(config_of(ids, None), signer("b"), random=random.Random(5))
     witness.begin()
     made.lie("fault", "vouch")
     fields = {"network": NETWORK, "incarnation": bytes(16), "seq": 0, "prev": NO_COMMIT, "deps": []}
