@@ -46,6 +46,7 @@ node      node        whose event it is   name              started, accepted, c
                       accepted   {ids}          in the order in which this node took them into its accepted set
                       state      {from, to, reachable, quorum}: healthy, partitioned, recovering; on every change
                       certified  {id, statement, votes}: this node verified and kept a certificate
+                      voted      {statement, voter, signature}: a Byzantine seat tells of a vote that it was given
                       proven     {agent, proof}: proof is {first, first_signature, second, second_signature}, in hex
                       suspected, cleared        {agent, score}: this node does not talk to a peer; it does again
                       selected   {rounds, available, k}: of each of the last gossip rounds the peers that were picked
