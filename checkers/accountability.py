@@ -179,7 +179,7 @@ class Accountability:
         return found
 
     def _on_suspicion(self, index: int, event: NodeEvent) -> None:
-        agent, score = str(event.data.get("agent")).lower(), event.data.get("score")
+        agent, score = str(event.data.get("agent")).lower(), _score(event.data.get("score"))
         t = self._timeline.place(event)
         former = self._suspected.pop((event.node, agent), None)
         if event.name == "cleared":
@@ -188,13 +188,12 @@ class Accountability:
             return
         self._suspicions += 1
         self._suspicions_of_correct += agent in self._correct
-        number = isinstance(score, int | float) and not isinstance(score, bool)
-        if agent not in self._members or not number or not 0 <= float(score or 0) <= SCORE_MAX:
+        if agent not in self._members or score is None:
             self._scoreless.add(event.node)
         elif former is not None:  # never cleared: it stands since it was told first
             self._suspected[event.node, agent] = former
         elif agent in self._correct:
-            due = t + int((SCORE_ENOUGH - float(score or 0)) / SCORE_A_SECOND * 1e9) + FORGIVEN_LATE_NS
+            due = t + int((SCORE_ENOUGH - score) / SCORE_A_SECOND * 1e9) + FORGIVEN_LATE_NS
             self._suspected[event.node, agent] = _Suspicion(event.node, agent, t, due, index)
 
     def _forget(self, node: int, t: int) -> None:
@@ -340,3 +339,9 @@ class Accountability:
             nodes = sorted(mute)
             unknown.append(f"nodes {nodes} never told what they accept: whether they take it back was not judged")
         return unknown
+
+
+def _score(told: Any) -> float | None:
+    """A score in thousandths, or None for what is none."""
+    number = isinstance(told, int | float) and not isinstance(told, bool)
+    return float(told) if number and 0 <= told <= SCORE_MAX else None

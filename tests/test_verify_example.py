@@ -85,6 +85,10 @@ def too_few(lines):
         found["votes"] = found["votes"][:1]
 
 
+def fewer_than_a_smaller_f_asks_for(lines):
+    lines[0]["faulty"] = 0
+
+
 def turned_signature(lines):
     certificates(lines)[-1]["votes"][-1][1] = "00" * 64
 
@@ -121,7 +125,8 @@ def nothing_at_all(lines):
 
 
 BAD = [
-    one_of_the_first_for_all, one_voter_for_all, too_few, turned_signature, turned_statement, a_stranger, another_epoch,
+    one_of_the_first_for_all, one_voter_for_all, too_few, fewer_than_a_smaller_f_asks_for,
+    turned_signature, turned_statement, a_stranger, another_epoch,
     framed, the_same_twice, unsigned_proof, nothing_at_all,
 ]  # fmt: skip
 

@@ -9,12 +9,13 @@ from nacl.signing import VerifyKey
 header, *events = map(json.loads, sys.stdin)
 network = blake2b(header["quorum"]["network"].encode(), digest_size=32, person=b"knhk.network").digest()
 members, liars = {n["agent"] for n in header["nodes"]}, {n["index"] for n in header["nodes"] if n["byzantine"]}
+quorum = len(members) - min(header["faulty"], (len(members) - 1) // 3)
 found = {"certificates": 0, "proofs": 0}
 for line, event in enumerate(events, 2):
     told = event["data"] if event.get("name") in ("certified", "proven") and event["node"] not in liars else {}
     if certificate := event.get("certificate") or ("votes" in told and told):  # of domain, network, epoch, slot, id
         said, votes = bytes.fromhex(certificate["statement"]), certificate["votes"]
-        enough = len({voter for voter, _ in votes} & members) == len(votes) >= len(members) - (len(members) - 1) // 3
+        enough = len({voter for voter, _ in votes} & members) == len(votes) >= quorum
         here = said[:56] == b"knhk.vote.v1\0\0\0\0" + network + header["quorum"]["epoch"].to_bytes(8, "big")
         if not enough or not here or said[112:].hex() != (told.get("id") or event["commit"]):
             sys.exit(f"line {line}: too few votes, one twice, or a stranger's; or another mesh, epoch or commit")
