@@ -155,6 +155,22 @@ def test_adds_on_every_node_spread_to_all(mesh):
     assert digests[0] == digests[1] == digests[2]
 
 
+def test_it_tells_of_each_peer_whether_it_took_the_last_add(mesh):
+    teller, quick, gone = mesh(3)
+
+    def took():
+        return {peer["agent"]: peer["connected"] for peer in teller.get("/status")["peers"]}
+
+    here, there = f"{quick.listen:064x}", f"{gone.listen:064x}"
+    assert took() == {here: False, there: False}
+    teller.add(1)
+    wait_for(lambda: took() == {here: True, there: True}, SPREAD_S)
+    assert all(0 < peer["round_trip_ns"] < 1e9 * SPREAD_S for peer in teller.get("/status")["peers"])
+    gone.end(signal.SIGKILL)
+    teller.add(2)
+    wait_for(lambda: took() == {here: True, there: False}, SPREAD_S)
+
+
 def test_objects_are_apart_and_one_that_nobody_has_written_is_empty(mesh):
     [node] = mesh(1)
     empty = node.get("/digest")

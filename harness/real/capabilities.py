@@ -16,7 +16,9 @@ NODES_MAX = 16
 
 def capabilities(plan: Plan, subject: Subject) -> tuple[str, ...]:
     """Names as `faults.vocabulary.capabilities_needed` has them."""
-    found = [*LINK_CAPABILITIES[plan.cluster.transport], *NODE_CAPABILITIES]
+    # Of TCP links the relay counts nothing: only the nodes that dial them can say that a fault on one bit.
+    provable = plan.cluster.transport == "quic" or "peers" in subject.offers
+    found = [*(LINK_CAPABILITIES[plan.cluster.transport] if provable else ()), *NODE_CAPABILITIES]
     found += CLOCK_CAPABILITIES if "clock" in subject.offers else ()
     found += [f"byzantine-{strategy}" for strategy in STRATEGIES] if "byzantine" in subject.offers else []
     found += ["trigger"] if "failpoints" in subject.offers else []

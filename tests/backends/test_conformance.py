@@ -7,6 +7,7 @@ import shutil
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from checkers.history import FaultEvent, Invoke, NodeEvent, Phase
@@ -16,6 +17,7 @@ from harness.compiler import compile_campaign
 from harness.execution import Outcome, execute, lacking
 from harness.local.hosts import missing_here
 from harness.store import RunDirectory
+from harness.subject import REFERENCE, Subject
 
 CAMPAIGN = b"""
 name = "conformance"
@@ -233,6 +235,19 @@ def test_what_real_nodes_cannot_do_is_said_before_anything_runs(fault: str, tran
     plan = compile_campaign(parse_campaign((text + fault).encode(), source="x"), 0, source="x")
     assert lacking(plan, "local")[0] == needs
     assert lacking(plan, "sim")[0] == []
+
+
+def test_a_subject_that_does_not_tell_of_its_peers_is_given_no_fault_on_tcp_links() -> None:
+    mute = msgspec.structs.replace(REFERENCE, offers=())
+    text = 'name = "x"\nshows = "y"\n[cluster]\ntransports = ["{}"]\n[[workloads]]\ntype = "gset"\n[[faults]]\n{}'
+    cut = 'fault = "cut"\nshape = "halves"'
+
+    def lacks(transport: str, subject: Subject) -> list[str]:
+        campaign = parse_campaign(text.format(transport, cut).encode(), source="x")
+        return lacking(compile_campaign(campaign, 0, source="x"), "local", subject)[0]
+
+    assert lacks("tcp", mute) == ["cut"]
+    assert lacks("tcp", REFERENCE) == lacks("quic", mute) == lacks("quic", REFERENCE) == []
 
 
 def test_the_suite_uses_every_kind_of_fault_that_real_nodes_can_have() -> None:

@@ -53,9 +53,9 @@ class Node:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
             self.db.execute(f"PRAGMA {pragma}")
         self.db.execute("CREATE TABLE IF NOT EXISTS adds (object TEXT, element TEXT, PRIMARY KEY (object, element))")
-        self.queues = [queue.Queue(QUEUE_MAX) for _ in peers]
-        for peer, waiting in zip(peers, self.queues, strict=True):
-            threading.Thread(target=tell, args=(peer, waiting), daemon=True).start()
+        self.links = [Link(*peer) for peer in peers]
+        for link in self.links:
+            threading.Thread(target=link.tell_all, daemon=True).start()
 
     def store(self, operations, ours):
         """All durably or none, names and elements as JSON text; what was asked of us is then told to the peers."""
@@ -63,9 +63,9 @@ class Node:
             need(self.state == "serving" or not ours, 503, "draining")
             rows = [(json.dumps(one["object"]), json.dumps(one["value"])) for one in operations]
             self.db.executemany("INSERT OR IGNORE INTO adds VALUES (?, ?)", rows)
-        for waiting in self.queues if ours else ():
+        for link in self.links if ours else ():
             with suppress(queue.Full):  # naive: that peer will never hear of it
-                waiting.put_nowait(json.dumps({"network": self.network, "operations": operations}))
+                link.waiting.put_nowait(json.dumps({"network": self.network, "operations": operations}))
 
     def rows(self):
         """Every (object, element), in order: the database is all the state there is."""
@@ -73,16 +73,30 @@ class Node:
             return self.db.execute("SELECT object, element FROM adds ORDER BY object, element").fetchall()
 
 
-def tell(peer, waiting):
-    """Tell one peer what it is to be told, each thing once."""
-    while True:
-        body = waiting.get()
-        connection = http.client.HTTPConnection(*peer, timeout=PEER_TIMEOUT_S)
-        with suppress(OSError, http.client.HTTPException):  # naive: it was told, and that is that
-            connection.request("POST", "/operations", body)
-            connection.getresponse().read()
-        connection.close()
-        waiting.task_done()
+class Link:
+    """The way to one peer: what it is to be told, and whether it took the last of it."""
+
+    def __init__(self, agent, address):
+        self.agent, self.address, self.waiting = agent, address, queue.Queue(QUEUE_MAX)
+        self.took, self.round_trip_ns = False, None
+
+    def tell_all(self):
+        """Tell the peer each thing once."""
+        while True:
+            body, begun = self.waiting.get(), time.monotonic_ns()
+            connection = http.client.HTTPConnection(*self.address, timeout=PEER_TIMEOUT_S)
+            try:
+                connection.request("POST", "/operations", body)
+                connection.getresponse().read()
+                self.took, self.round_trip_ns = True, time.monotonic_ns() - begun
+            except (OSError, http.client.HTTPException):  # naive: it was told, and that is that
+                self.took = False
+            connection.close()
+            self.waiting.task_done()
+
+    def status(self):
+        """What the harness asks of a link, to prove that a fault on it bit."""
+        return {"agent": self.agent, "connected": self.took, "round_trip_ns": self.round_trip_ns}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -147,7 +161,8 @@ class Control(Handler):
                 digest = hashlib.sha256(json.dumps(node.rows()).encode()).hexdigest()
                 return {"root": digest, "digest": digest}
             case "GET", ["", "status"]:
-                return {"agent": node.agent, "state": node.state}
+                peers = [link.status() for link in node.links]
+                return {"agent": node.agent, "state": node.state, "peers": peers}
         raise Refused(404, "there is no such thing here")
 
 
@@ -218,7 +233,7 @@ def start(path):
         token, folder = (path.parent / config["token"]).read_text().strip(), path.parent / config["data"]
         need(token, 64, f"{path}: token: the file is empty")
         addresses = [(pair(config["listen"]), FromPeer), (pair(config["control"]), Control)]
-        peers = [pair(peer["address"]) for peer in config.get("peers", [])]
+        peers = [(peer["agent"], pair(peer["address"])) for peer in config.get("peers", [])]
         who = config["network"], config["agent"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refused(64, f"{path}: {type(error).__name__}: {error}") from None
@@ -245,7 +260,7 @@ def main(arguments):
     with node.lock:
         node.state = "draining"
     deadline = time.monotonic() + DRAIN_S
-    while any(waiting.unfinished_tasks for waiting in node.queues) and time.monotonic() < deadline:
+    while any(link.waiting.unfinished_tasks for link in node.links) and time.monotonic() < deadline:
         time.sleep(0.02)
     for server in servers:
         server.shutdown()
