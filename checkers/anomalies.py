@@ -40,6 +40,7 @@ ANOMALIES: dict[str, tuple[str, ...]] = {
         "stale-quorum-read",
         "certificate-of-another-write",
         "wiped-member-voted",
+        "certificate-not-kept",
     ),
     "resources": ("over-quota", "limit-moved"),
     "selection": (

@@ -26,16 +26,19 @@ header    format      1
 invoke    op          a number of its own for each invocation
           process     the logical client: sequential, and new after an indefinite outcome
           node        whom it asked       t, intended       when it did, and when it meant to (ns)
-          object      "" for a digest     action            add, remove, read, increment, decrement, digest
+          object      "" for a digest     action            add, remove, read, increment, decrement, digest,
+                                                    certificate
           level       local; stable: a write that is acknowledged with a certificate; quorum: a read after reconciling
-          value       the argument        symbol            how the plan named it, where it depended on a read
+          value       the argument; of "certificate" a commit's id
+          symbol      how the plan named it, where it depended on a read
           final       whether this is one of the last reads, after the heal
 complete  op          of the invocation   t                 when the answer came (ns)
           outcome     ok; fail: definitely not done; info: nobody knows
           value       what came back      error             one line, where there is one
-          commit      id (hex) of the commit that a write made
+          commit      id (hex) of the commit that a write made, or that the certificate shown is said to be of
           visible     ids (hex) of the branch heads that a read was computed from
-          certificate of a stable write: {statement, votes: [[voter, signature], ...]}, all in hex
+          certificate {statement, votes: [[voter, signature], ...]}, all in hex: of a stable write, or the one that was
+                      asked for, and null if the node keeps none
 fault     fault       its id              stage             injected, observed, lifted, skipped
           t, note     when, and a line    evidence          how it was seen to bite; "bites" counts
 phase     phase       load, heal, quiesce, final, done      t, note

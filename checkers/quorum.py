@@ -11,6 +11,7 @@ Decides, from certificates, acknowledgements and reads, and from whom the faults
                             than detection_ns it surely could reach fewer than `size` members, itself counted
 `stable-write-lost`, `stale-quorum-read`, `certificate-of-another-write`   see `stable`
 `wiped-member-voted`        see `abstention`
+`certificate-not-kept`      see `keeping`
 
 Definition: spec/byzantine.md, "Certificates" and "What must hold"; spec-defects 2, 4, 5 and 8.  The bounds that rest on
 at most f lying or wiped nodes are not judged beyond f, save certificates in conflict: those are always told, since to
@@ -31,6 +32,7 @@ from typing import Any
 from checkers.abstention import Abstention
 from checkers.availability import percentiles_ms
 from checkers.history import Complete, Event, FaultEvent, Header, NodeEvent
+from checkers.keeping import Keeping
 from checkers.pairing import Operation, Pairing, Wipes
 from checkers.reach import Reach, Span, without
 from checkers.stable import StableWrites
@@ -52,6 +54,7 @@ class Quorum:
         self._dead: set[str] = set()  # kills in force
         self._pairing = Pairing()
         self._wipes = Wipes(header)
+        self._keeping = Keeping(header, self._wipes)
         self._reach = Reach(header)
         self._stable = StableWrites(header)
         self._abstention = Abstention(header)
@@ -84,13 +87,16 @@ class Quorum:
     def _on_operation(self, operation: Operation) -> Anomaly | None:
         invoke, complete = operation.invoke, operation.complete
         self._stable.on_operation(operation)
+        self._keeping.on_operation(operation)
         if complete.outcome != "ok" or invoke.action in ("read", "digest"):
             return None
         found = None
         index = operation.completed_at
+        kept = invoke.action == "certificate"
         if complete.certificate is not None:
-            found = self._certificate(index, invoke.node, complete.certificate, complete.commit)
-        if invoke.node in self._byzantine:
+            commit = invoke.value if kept else complete.commit
+            found = self._certificate(index, invoke.node, complete.certificate, commit)
+        if kept or invoke.node in self._byzantine:
             return found
         if invoke.level == "stable":
             self._latencies.append(complete.t - invoke.intended)
@@ -140,6 +146,9 @@ class Quorum:
                 f"nodes {sorted(faulty)} lie or lost their disks, more than {self._header.faulty}: whether stable "
                 "writes last, and quorum reads see them, was not judged"
             ]
+        gone, unsaid = self._keeping.judge()
+        self._anomalies += gone
+        unknown += unsaid
         window = self._judge_minorities(self._reach.cut_off(self._quorum.size), self._quorum.detection_ns)
         members, size, f = len(self._header.nodes), self._quorum.size, self._header.faulty
         if size != members - f or 2 * size - members <= f:
@@ -153,6 +162,7 @@ class Quorum:
             "stable_writes": stable,
             "quorum_reads": len(self._stable.reads),
             "certificates": self._votes.certificates,
+            "certificates_asked": self._keeping.asked.total(),
             "minority_ack_window_ms": window / 1e6,
             "detection_bound_ms": self._quorum.detection_ns / 1e6,
             **percentiles_ms("stable", self._latencies),

@@ -18,7 +18,8 @@ from faults.vocabulary import PlannedFault, Trigger
 class Ask(msgspec.Struct, frozen=True):
     """One request to one node, in the node contract's words.
 
-    `action` is a type's operation, "read", "digest" or "status"; `value` is the element or amount.
+    `action` is a type's operation, "read", "digest", "status" or "certificate"; `value` is the element, the amount, or
+    the commit (hex) whose certificate is asked for.
     """
 
     object: str

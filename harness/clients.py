@@ -150,4 +150,4 @@ class Survey:
 
     def _give_up(self, nodes: Sequence[int]) -> None:
         for node in nodes:
-            self._take(node, Answer("fail", error="time-out"))
+            self._take(node, Answer("info", error="time-out"))

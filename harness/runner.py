@@ -4,7 +4,7 @@
              then the clients stop, and what is in flight comes to an end, still under faults
     heal     every fault is lifted
     quiesce  the core's digests are asked for, until all roots are equal or the deadline has passed
-    final    every core node is read once more
+    final    every core node is read once more, and asked for some of the certificates that it has given
     done     the run came to its end: without this event, the history says that it did not
 
 Safety is judged throughout, liveness only after the heal: two phases, as in TigerBeetle's simulator.
@@ -12,7 +12,7 @@ Safety is judged throughout, liveness only after the heal: two phases, as in Tig
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,9 +20,10 @@ import msgspec
 
 from checkers.history import Complete, Deadline, FaultEntry, Header, Invoke, NetworkEntry, NodeEntry
 from faults.vocabulary import At, PlannedFault, Trigger
+from harness.acknowledged import Acknowledged
 from harness.backend import Answer, Ask, Backend, Evidence
 from harness.bounds import quorum_entry
-from harness.clients import Client, Survey
+from harness.clients import READ_ONLY, Client, Survey
 from harness.plan import Plan, byzantine_seats
 from harness.recorder import Recorder
 from harness.subject import REFERENCE, Subject
@@ -37,6 +38,8 @@ CHECKS_REST_ON = {"visibility": "visibility"}
 
 OBSERVER = "observer"
 SECOND = 1_000_000_000
+
+_Step = tuple[Sequence[int], Ask]
 
 
 def header_for(
@@ -128,6 +131,7 @@ class Runner:
         self._recorder = recorder
         self._progress = progress
         self._clients: dict[str, Client] = {}
+        self._acknowledged = Acknowledged()
         self._in_force: dict[str, PlannedFault] = {}
         self._healed = False
         self._lifting = 0
@@ -151,7 +155,7 @@ class Runner:
                 client = self._clients.get(operation.client)
                 if client is None:
                     client = self._clients[operation.client] = Client(
-                        operation.client, backend, self._recorder.record, timeout_ns=plan.operation_timeout_ns
+                        operation.client, backend, self._record, timeout_ns=plan.operation_timeout_ns
                     )
                 backend.call_at(operation.at_ns, partial(client.offer, operation))
             backend.call_at(plan.load_ns, self._end_load)
@@ -166,6 +170,10 @@ class Runner:
         if self._progress is not None and now <= load_ns:
             self._progress(now / load_ns)
             self._backend.call_at(now + SECOND, self._tell_progress)
+
+    def _record(self, event: Invoke | Complete) -> None:
+        self._acknowledged.take(event)
+        self._recorder.record(event)
 
     def _observe(self, node: int, name: str, monotonic: int, wall: int, data: dict[str, Any]) -> None:
         self._recorder.node(node, name, self._backend.now(), monotonic, wall, data)
@@ -231,7 +239,7 @@ class Runner:
         return self._plan.cluster.gossip_interval_ns // QUIESCE_POLLS_AN_INTERVAL
 
     def _poll(self) -> None:
-        self._survey(Ask("", "", "digest"), final=False, done=self._polled)
+        self._survey(self._plan.core, Ask("", "", "digest"), final=False, done=self._polled)
 
     def _polled(self, answers: dict[int, Answer]) -> None:
         roots = {answer.value["root"] if answer.outcome == "ok" else None for answer in answers.values()}
@@ -262,22 +270,28 @@ class Runner:
 
     def _final(self, note: str) -> None:
         self._recorder.phase("final", self._backend.now(), note)
-        steps: list[Ask] = [Ask(entry.name, entry.type, "read") for entry in self._plan.objects]
-        steps.append(Ask("", "", "digest"))
+        core = self._plan.core
+        steps: list[_Step] = [(core, Ask(entry.name, entry.type, "read")) for entry in self._plan.objects]
+        steps.append((core, Ask("", "", "digest")))
+        for node in core:
+            steps += [([node], Ask("", "", "certificate", one)) for one in self._acknowledged.some_of(node)]
         self._final_step(steps)
 
-    def _final_step(self, steps: list[Ask]) -> None:
+    def _final_step(self, steps: list[_Step]) -> None:
         if not steps:
             self._backend.hear(self._done)
             return
-        self._survey(steps[0], final=True, done=lambda _answers: self._final_step(steps[1:]))
+        nodes, ask = steps[0]
+        self._survey(nodes, ask, final=True, done=lambda _answers: self._final_step(steps[1:]))
 
     def _done(self) -> None:
         self._recorder.phase("done", self._backend.now())
         self._backend.stop()
 
-    def _survey(self, ask: Ask, *, final: bool, done: Callable[[dict[int, Answer]], None]) -> None:
-        """Ask every core node at once, with each question and answer in the history."""
+    def _survey(
+        self, nodes: Sequence[int], ask: Ask, *, final: bool, done: Callable[[dict[int, Answer]], None]
+    ) -> None:
+        """Ask these nodes at once, with each question and answer in the history."""
         operations: dict[int, int] = {}
 
         def started(node: int) -> None:
@@ -293,25 +307,29 @@ class Runner:
                     intended=now,
                     object=ask.object,
                     action=ask.action,
+                    value=ask.value,
                     final=final,
                 )
             )
 
         def answered(node: int, answer: Answer) -> None:
+            unknown = answer.outcome == "info" and ask.action in READ_ONLY
             self._recorder.record(
                 Complete(
                     op=operations[node],
                     t=self._backend.now(),
-                    outcome="ok" if answer.outcome == "ok" else "fail",
+                    outcome="fail" if unknown else answer.outcome,  # type: ignore[arg-type]
                     value=answer.value,
                     error=answer.error,
+                    commit=ask.value if answer.certificate is not None else None,
                     visible=answer.visible,
+                    certificate=answer.certificate,
                 )
             )
 
         Survey(
             self._backend,
-            self._plan.core,
+            nodes,
             ask,
             timeout_ns=self._plan.operation_timeout_ns,
             started=started,

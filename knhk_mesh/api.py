@@ -26,6 +26,7 @@ from knhk_mesh.requests import (
     Digest,
     Digests,
     Indefinite,
+    Kept,
     Read,
     Refusal,
     Value,
@@ -191,10 +192,12 @@ async def get_certificate(request: web.Request) -> web.Response:
         return refuse(400, "the id of a commit is hexadecimal")
     async with asyncio.timeout(ANSWER_SECONDS_MAX):
         result = await request.app[SERVER].submit(CertificateOf(commit))
-    if isinstance(result, Certificate):
-        return answer(_certificate(result))
-    assert isinstance(result, Refusal)
-    return refuse(404, result.reason)
+    if isinstance(result, Refusal):
+        return _refused(result)
+    assert isinstance(result, Kept)
+    if result.certificate is None:
+        return refuse(404, "certificate: none is kept here for this commit")
+    return answer(_certificate(result.certificate))
 
 
 def _refused(refusal: Refusal | Indefinite) -> web.Response:

@@ -37,6 +37,7 @@ from knhk_mesh.requests import (
     Digest,
     Digests,
     Indefinite,
+    Kept,
     Read,
     Refusal,
     Request,
@@ -299,7 +300,7 @@ class Node:
             return Digests(root=state.merkle_root, digest=state.digest(), heads=tuple(state.version))
         if isinstance(what, CertificateOf):
             kept = self.member.ballots.certificates if self.member.ballots is not None else {}
-            return kept.get(what.commit) or Refusal("certificate: none is kept here for this commit")
+            return Kept(kept.get(what.commit))
         return self._status(now)
 
     def _write(self, now: Instant, request: int, what: Write) -> list[Effect]:

@@ -88,6 +88,12 @@ class Digests(msgspec.Struct, frozen=True):
     heads: tuple[bytes, ...] = ()
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """The certificate that this node keeps of a commit; None if it keeps none."""
+
+    certificate: Certificate | None
+
+
 class StatusReport(msgspec.Struct, frozen=True):
     """A snapshot; `monotonic` and `wall` are this node's own clocks in nanoseconds."""
 
@@ -122,4 +128,4 @@ class Indefinite(msgspec.Struct, frozen=True):
     reason: str
 
 
-Result = Written | Value | Digests | Certificate | StatusReport | Refusal | Indefinite
+Result = Written | Value | Digests | Kept | StatusReport | Refusal | Indefinite

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from knhk_mesh.commits import NO_COMMIT, make_commit
 from knhk_mesh.messages import Certificates, Delta, Echo, Probe, Propose, Votes, encode_frame
 from knhk_mesh.quorum import Certificate, check_certificate, statement_of
-from knhk_mesh.requests import CertificateOf, Written
+from knhk_mesh.requests import CertificateOf, Kept, Written
 from knhk_mesh.security import VOTES_BURST
 from tests.commit_graphs import add, signer
 from tests.members import given_votes, inject, isolate, mesh, opened, result, roster, stable
@@ -25,7 +25,9 @@ def test_a_stable_write_is_answered_with_a_certificate_of_its_own_commit(count):
     assert statement.id == answer.commit and statement.author == shell.ids[0]
     shell.pulse()
     for number in range(count):
-        assert shell.submit(number, CertificateOf(answer.commit), 90) == answer.certificate, "and everybody keeps it"
+        assert shell.submit(number, CertificateOf(answer.commit), 90) == Kept(answer.certificate), (
+            "and everybody keeps it"
+        )
 
 
 def test_f_members_that_are_gone_keep_nobody_from_certifying_and_one_more_does():
@@ -142,7 +144,7 @@ def test_certificates_outlive_a_restart_of_a_node():
     shell.pulse()
     for number in (0, 1):
         shell.restart(number)
-        assert shell.submit(number, CertificateOf(answer.commit), 90) == answer.certificate
+        assert shell.submit(number, CertificateOf(answer.commit), 90) == Kept(answer.certificate)
 
 
 def test_a_wiped_member_gives_no_vote_and_its_own_writes_are_certified_by_the_others():

@@ -22,10 +22,12 @@ from knhk_mesh.errors import BadCommit
 from knhk_mesh.identity import Signer, verify
 from knhk_mesh.quorum import Certificate, Roster, sign_roster
 from knhk_mesh.requests import (
+    CertificateOf,
     ClientOperation,
     Digest,
     Digests,
     Indefinite,
+    Kept,
     Read,
     Refusal,
     Request,
@@ -259,6 +261,8 @@ def to_request(ask: Ask) -> Request:
         return Digest()
     if ask.action == "status":
         return Status()
+    if ask.action == "certificate":
+        return CertificateOf(bytes.fromhex(ask.value))
     if ask.action == "read":
         return Read(ask.object, ask.type, "quorum" if ask.level == "quorum" else "local")
     operation = ClientOperation(ask.object, ask.type, ask.action, ask.value)
@@ -285,8 +289,8 @@ def to_answer(result: Result) -> Answer:
             return Answer("info", error=result.reason)
         case Refusal():
             return Answer("fail", error=result.reason)
-        case Certificate():
-            return Answer("ok", certificate=_certificate(result))
+        case Kept():
+            return Answer("ok", certificate=_certificate(result.certificate))
 
 
 def _certificate(certificate: Certificate | None) -> dict[str, Any] | None:

@@ -108,12 +108,34 @@ def test_a_read_names_its_object_whatever_it_is_called() -> None:
         (READ, []),
         (Ask("n", "pncounter", "read"), {"value": [7]}),
         (Ask("", "", "digest"), {"root": "ab"}),
+        (Ask("", "", "certificate", "ab"), {"votes": []}),
+        (Ask("", "", "certificate", "ab"), ["votes", "statement"]),
         (ADD, "yes"),
     ],
 )
 def test_an_answer_that_breaks_the_contract_is_nobody_knows_what(ask: Ask, body: object) -> None:
     answer = ask_a_node(with_status(200, body), ask)
     assert answer.outcome == "info" and "contract" in str(answer.error)
+
+
+CERTIFICATE = Ask("", "", "certificate", "5d1e")
+
+
+def test_a_certificate_is_asked_for_by_its_commit() -> None:
+    seen, kept = [], {"statement": "6b6e", "votes": [["9c0f", "12"]]}
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append((request.method, request.path))
+        return web.json_response(kept)
+
+    assert ask_a_node(handler, CERTIFICATE) == Answer("ok", certificate=kept)
+    assert seen == [("GET", "/certificates/5d1e")]
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(404, "ok"), (503, "fail"), (500, "info"), (501, "fail")])
+def test_that_there_is_no_certificate_is_an_answer_and_that_nobody_can_say_is_none(status: int, outcome: str) -> None:
+    answer = ask_a_node(with_status(status, {"error": "none"}), CERTIFICATE)
+    assert (answer.outcome, answer.certificate) == (outcome, None)
 
 
 def test_what_is_not_json_is_no_answer() -> None:

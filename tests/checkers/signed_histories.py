@@ -100,6 +100,7 @@ class Mesh(Book):
         )
         self.seqs: dict[int, int] = {}
         self.operations: dict[str, list[dict[str, Any]]] = {}
+        self.given: dict[tuple[int, str], Any] = {}
 
     def tell(self, node: int, name: str, *, at_ms: float | None = None, monotonic_ms: float = 0, **data: Any) -> None:
         """An event of a node, now or at a time of its own."""
@@ -131,6 +132,8 @@ class Mesh(Book):
             operation = {"object": asked.object, "action": asked.action, "value": asked.value}
             self.operations[complete["commit"]].append(operation)
         complete.setdefault("outcome", "ok")
+        if asked.action == "add" and complete["outcome"] == "ok" and complete.get("certificate"):
+            self.given[asked.node, str(complete.get("commit"))] = complete["certificate"]
         self.events.append(Complete(op=op, t=self.at, **complete))
 
     def quorum_read(self, node: int, *heads: str, level: str = "quorum") -> None:
@@ -140,6 +143,17 @@ class Mesh(Book):
     def final(self, node: int, elements: Iterable[Any], *heads: str) -> None:
         op = self.begin("read", node, "s", final=True)
         self.complete(op, value={"base": None, "add": list(elements)}, visible=list(heads) or None)
+
+    def ask_certificate(self, node: int, commit: str, certificate: Any, outcome: str = "ok") -> None:
+        """`node` is asked, in the end, for what it keeps of `commit`."""
+        op = self.begin("certificate", node, "", commit, final=True)
+        self.complete(op, certificate=certificate, outcome=outcome)
+
+    def ask_certificates(self) -> None:
+        """Every core node keeps what it has given."""
+        for (node, commit), certificate in self.given.items():
+            if node in self.header.core:
+                self.ask_certificate(node, commit, certificate)
 
     def at_ms(self, ms: float) -> None:
         """Go on at `ms`."""

@@ -14,6 +14,7 @@ WIPE = fault("wipe", "kill", 3)
 def ending(mesh, elements=("x",), *heads, nodes=None):
     for node in mesh.header.core if nodes is None else nodes:
         mesh.final(node, elements, *heads)
+    mesh.ask_certificates()
     mesh.phase("done")
     return mesh
 
@@ -326,6 +327,7 @@ def test_a_final_read_that_began_before_the_acknowledgement_need_not_have_it():
     write = mesh.begin("add", 0, "s", "x", level="stable")
     ending(mesh, (), nodes=[0, 1, 2, 3])
     mesh.complete(write, commit=A, certificate=certificate(A))
+    mesh.ask_certificates()
     assert mesh.judge("quorum").validity == "valid"
 
 

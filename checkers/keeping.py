@@ -1,0 +1,70 @@
+"""Keeping: whoever has acknowledged a stable write has its certificate, whenever it is asked for it.
+
+`certificate-not-kept`  a correct node acknowledged a stable write, has not lost its disk since, and answers that it has
+                        no certificate of that commit
+
+Definition: spec/byzantine.md, "Certificates": a certificate is durable, with the commit, before it is returned.
+
+After the heal each core node is asked, with an operation "certificate" whose value is the commit, for some of those
+that it has given; what it shows is verified like any other.  Unknown where a core node that has given some was not
+asked, or did not answer.
+
+Complexity: O(1) an operation.  Cannot see: what was not asked for, and whether others keep a certificate too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from checkers.history import Header
+from checkers.pairing import Operation, Wipes
+from checkers.verdict import Anomaly
+
+
+class Keeping:
+    """Follows operations; `asked` counts the certificates that were asked for and answered for."""
+
+    def __init__(self, header: Header, wipes: Wipes) -> None:
+        self._core = set(header.core)
+        self._wipes = wipes
+        self._given: dict[tuple[int, str], int] = {}  # (node, commit) -> when it was first acknowledged
+        self._lacking: list[Operation] = []
+        self._unanswered: Counter[int] = Counter()
+        self.asked: Counter[int] = Counter()
+
+    def on_operation(self, operation: Operation) -> None:
+        """A stable write that was acknowledged by a core node, or a certificate that one was asked for."""
+        invoke, complete = operation.invoke, operation.complete
+        if invoke.node not in self._core:
+            return
+        if invoke.action != "certificate":
+            if invoke.level == "stable" and complete.outcome == "ok" and complete.certificate and complete.commit:
+                self._given.setdefault((invoke.node, complete.commit), complete.t)
+        elif complete.outcome != "ok":
+            self._unanswered[invoke.node] += 1
+        else:
+            self.asked[invoke.node] += 1
+            if complete.certificate is None:
+                self._lacking.append(operation)
+
+    def judge(self) -> tuple[list[Anomaly], list[str]]:
+        """(certificates that are gone, why there may be others)."""
+        unknown = [
+            f"node {node} did not say whether it keeps {times} certificates" for node, times in self._unanswered.items()
+        ]
+        givers = {node for node, _ in self._given if not self._wipes.ever(node)}
+        silent = sorted(givers - set(self.asked) - set(self._unanswered))
+        if silent:
+            unknown.append(f"nodes {silent} were not asked for the certificates that they have given")
+        return [self._gone(operation) for operation in self._lacking if self._had(operation)], unknown
+
+    def _had(self, operation: Operation) -> bool:
+        invoke = operation.invoke
+        given = self._given.get((invoke.node, str(invoke.value)))
+        return given is not None and not self._wipes.within(invoke.node, given, invoke.t)
+
+    def _gone(self, operation: Operation) -> Anomaly:
+        invoke = operation.invoke
+        said = f"node {invoke.node} has given a certificate of commit {str(invoke.value)[:12]}, and does not keep it"
+        data = {"node": invoke.node, "commit": invoke.value}
+        return Anomaly("certificate-not-kept", said, [operation.completed_at], data)
