@@ -24,7 +24,8 @@ _UNITS = ("calm", "faulted")
 
 class Availability:
     """Options, shares of the operations of clients (digests excepted): `ok_min` 0, `info_max` 1, `calm_ok_min` 0 (the
-    same for operations that began while no fault was in force), `operations_min` 1 (fewer: unknown)."""
+    same for operations that began while no fault was in force), `stable_ok_min` and `quorum_ok_min` 0 (of stable writes
+    and of quorum reads), `operations_min` 1 (fewer: unknown)."""
 
     def __init__(
         self,
@@ -33,9 +34,17 @@ class Availability:
         ok_min: float = 0.0,
         info_max: float = 1.0,
         calm_ok_min: float = 0.0,
+        stable_ok_min: float = 0.0,
+        quorum_ok_min: float = 0.0,
         operations_min: int = 1,
     ) -> None:
-        self._budget = {"ok_min": ok_min, "info_max": info_max, "calm_ok_min": calm_ok_min}
+        self._budget = {
+            "ok_min": ok_min,
+            "info_max": info_max,
+            "calm_ok_min": calm_ok_min,
+            "stable_ok_min": stable_ok_min,
+            "quorum_ok_min": quorum_ok_min,
+        }
         for option, share in self._budget.items():
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"checker {NAME}: {option}: {share} is no share, 0 to 1")
@@ -45,6 +54,7 @@ class Availability:
         self._faulted_ops: set[int] = set()
         self._outcomes: dict[str, Counter[str]] = {}
         self._windows: dict[str, Counter[str]] = {unit: Counter() for unit in _UNITS}
+        self._levels: dict[str, Counter[str]] = {level: Counter() for level in ("local", "stable", "quorum")}
         self._latencies: list[int] = []
         self._bad: dict[str, list[int]] = {"fail": [], "info": []}
 
@@ -66,6 +76,7 @@ class Availability:
             return None
         self._outcomes.setdefault(invoke.action, Counter())[complete.outcome] += 1
         self._windows["faulted" if invoke.op in self._faulted_ops else "calm"][complete.outcome] += 1
+        self._levels[invoke.level][complete.outcome] += 1
         if complete.outcome == "ok":
             self._latencies.append(complete.t - invoke.intended)
         else:
@@ -81,17 +92,19 @@ class Availability:
             **{outcome: total[outcome] for outcome in ("ok", "fail", "info")},
         }
         figures["by_action"] = {action: dict(outcomes) for action, outcomes in sorted(self._outcomes.items())}
+        figures["by_level"] = {level: dict(outcomes) for level, outcomes in self._levels.items() if outcomes}
         figures["by_window"] = {unit: dict(self._windows[unit]) for unit in _UNITS}
         figures.update(percentiles_ms("latency", self._latencies))
         if count < max(1, self._operations_min):
             return result(
                 NAME, [], unknown=[f"{count} operations, at least {self._operations_min} are needed"], figures=figures
             )
-        calm = self._windows["calm"]
         shares = {
             "ok_min": total["ok"] / count,
             "info_max": total["info"] / count,
-            "calm_ok_min": calm["ok"] / sum(calm.values()) if calm else 1.0,
+            "calm_ok_min": _ok(self._windows["calm"]),
+            "stable_ok_min": _ok(self._levels["stable"]),
+            "quorum_ok_min": _ok(self._levels["quorum"]),
         }
         anomalies = [
             Anomaly(
@@ -103,9 +116,22 @@ class Availability:
             for key, limit in self._budget.items()
             if (shares[key] > limit if key.endswith("max") else shares[key] < limit)
         ]
-        unknown = ["no operation began in calm, calm_ok_min cannot be judged"]
-        blind = not calm and self._budget["calm_ok_min"] > 0
-        return result(NAME, anomalies, unknown=unknown if blind else [], figures=figures)
+        none = {
+            "calm_ok_min": (self._windows["calm"], "no operation began in calm"),
+            "stable_ok_min": (self._levels["stable"], "no stable write was asked for"),
+            "quorum_ok_min": (self._levels["quorum"], "no quorum read was asked for"),
+        }
+        unknown = [
+            f"{said}, {key} cannot be judged"
+            for key, (seen, said) in none.items()
+            if not seen and self._budget[key] > 0
+        ]
+        return result(NAME, anomalies, unknown=unknown, figures=figures)
+
+
+def _ok(outcomes: Counter[str]) -> float:
+    """The share that was answered ok; all of nothing."""
+    return outcomes["ok"] / outcomes.total() if outcomes else 1.0
 
 
 def percentiles_ms(name: str, values_ns: list[int]) -> dict[str, float]:

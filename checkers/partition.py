@@ -320,7 +320,7 @@ def _recoveries(node: _Node, connected: list[Span]) -> list[int]:
     for change in node.changes:
         partitioned = partitioned or change.state == "partitioned"
         if change.state == "healthy" and partitioned:
-            began = [begin for begin, _ in connected if begin <= change.t]
+            began = [begin for begin, end in connected if begin <= change.t < end]
             found.append(change.t - max(began) if began else 0)
             partitioned = False
     return found

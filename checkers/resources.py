@@ -57,7 +57,7 @@ class Resources:
             self._unreadable.add(node)
             return None
         self._most[name] = max(self._most.get(name, 0), use)
-        if not isinstance(limit, int | float):
+        if isinstance(limit, bool) or not isinstance(limit, int | float):
             self._unlimited.add(name)
             return None
         former = self._limits.setdefault((node, name), limit)

@@ -3,8 +3,8 @@
 Decides, from the `selected` events of the correct nodes:
 
 `selected-twice`    a round picked a peer twice
-`too-few`           a round picked fewer than min(k, available) peers; or, before the round of a telling and where
-                    nothing kept any from it, nobody
+`too-few`           a round picked fewer than min(k, available) peers; before the last round of a telling, fewer than
+                    min(k, correct peers that nothing kept from it, if no fewer were available then and before)
 `selected-itself`, `selected-stranger`   a round picked the node itself, or somebody who is no member
 `not-uniform`       under the strategy "random", while no fault was in force and all peers were available, a node's
                     picks are so uneven that chance explains it less than once in 10^6 (Pearson's chi-square, 1900)
@@ -140,9 +140,12 @@ class Selection:
         calm = event.node not in self._disturbed
         if k != (self._fanout or k) or k < 1:
             self._others_k.add(event.node)
+        there = self._there(event.node)
+        surely = 0
         if event.node not in self._apart:
             told.tellings += 1
-            told.unexplained += least < self._there(event.node)
+            told.unexplained += least < there
+            surely = there if least >= there else 0
         elif not self._keeping:
             self._apart.discard(event.node)
         bound = self._bound(event.node, k, least)
@@ -153,8 +156,9 @@ class Selection:
             told.liars += sum(one in self._liars for one in picked)
             told.allowed += bound * len(picked)
             told.variance += bound * (1 - bound) * len(picked)
-            # How many were available is told of the last round; in an earlier one fewer may have been.
-            wanted = min(k, available) if number == len(rounds) else min(1, least) * calm
+            # How many were available is told of the last round; in an earlier one fewer may have been, but those whom
+            # nothing keeps from it.
+            wanted = min(k, available) if number == len(rounds) else max(min(1, least) * calm, min(k, surely))
             found = found or self._judge_round(index, event.node, picked, wanted=wanted)
         if calm:
             if least == self._peers:

@@ -236,6 +236,8 @@ def _fault(spec: FaultSpec, place: str, nodes: int, regions: Sequence[str], rand
         case ByzantineSpec(strategy=named):
             if not named:
                 raise FaultError(f"{place}.strategy", "names none")
+            if not isinstance(named, str) and len(set(named)) < len(named):
+                raise FaultError(f"{place}.strategy", "names each at most once")
             strategy = named if isinstance(named, str) else random.choice(named)
             return Byzantine(nodes=chosen, strategy=strategy), f"{where} lies: {strategy}"
 

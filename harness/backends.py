@@ -72,8 +72,13 @@ def _docker_cannot(plan: Plan, subject: Subject) -> list[str]:
     return [*subject_lacks(plan, subject), *missing_here(plan, subject), *no_image, *overlaps(plan)]
 
 
+def _simulator_cannot(plan: Plan, subject: Subject) -> list[str]:
+    # It would run ours, and judge it in the other's name.
+    return [] if subject is REFERENCE else [f"{subject.name} in the simulator, which has the reference mesh alone"]
+
+
 BACKENDS = {
-    "sim": BackendKind(_make_simulator, lambda plan, subject: SIMULATOR_CAPABILITIES, lambda plan, subject: []),
+    "sim": BackendKind(_make_simulator, lambda plan, subject: SIMULATOR_CAPABILITIES, _simulator_cannot),
     "local": BackendKind(_make_local, _real_capabilities, _local_cannot),
     "docker": BackendKind(_make_docker, _docker_capabilities, _docker_cannot),
 }

@@ -53,6 +53,7 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
     liars = seats_of(faults)
     correct = tuple(node for node in range(cluster.nodes) if node not in liars)
     core = _core(campaign, correct, cluster.nodes, source)
+    _clients(campaign, correct, source)
     operations = _operations(campaign, workloads, correct, seed, load_ns)
     plan = Plan(
         campaign=campaign.name,
@@ -96,6 +97,7 @@ def _cluster(campaign: Campaign, source: str, transport: Transport | None) -> Pl
         "cluster.faulty",
         f"{faulty} of {nodes} nodes: two quorums of n - f share a correct node only if f <= {(nodes - 1) // 3}",
     )
+    _require(len(set(asked.observe)) == len(asked.observe), source, "cluster.observe", "names each at most once")
     fanout = min(5, max(1, nodes - 1)) if asked.fanout is None else asked.fanout
     _require(1 <= fanout <= max(1, nodes - 1), source, "cluster.fanout", f"{fanout} is not in 1 .. {nodes - 1}")
     _require(1 <= asked.gossip_interval_ms <= 60_000, source, "cluster.gossip_interval_ms", "is not in 1 .. 60000")
@@ -255,12 +257,20 @@ def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: 
 
 
 def _core(campaign: Campaign, correct: tuple[int, ...], nodes: int, source: str) -> tuple[int, ...]:
-    core = correct if campaign.core is None else tuple(sorted(set(campaign.core)))
+    core = correct if campaign.core is None else tuple(sorted(campaign.core))
     _require(bool(core), source, "core", "names no node: nothing would have to converge")
+    _require(len(set(core)) == len(core), source, "core", "names each node at most once")
     for node in core:
         _require(0 <= node < nodes, source, "core", f"no node {node}; nodes are 0 to {nodes - 1}")
         _require(node in correct, source, "core", f"node {node} lies: it cannot be held to anything")
     return core
+
+
+def _clients(campaign: Campaign, correct: tuple[int, ...], source: str) -> None:
+    """What a liar answers shows nothing."""
+    for index, spec in enumerate(campaign.workloads):
+        for node in spec.nodes or ():
+            _require(node in correct, source, f"workloads[{index}].nodes", f"node {node} lies: it takes no clients")
 
 
 def _operations(

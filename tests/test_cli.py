@@ -117,6 +117,13 @@ type = "gset"
         ("", "removes = 0.5", "workloads[0].removes: a gset only grows"),
         ("", "nodes = [7]", "workloads[0].nodes: no node 7; nodes are 0 to 3"),
         ("core = [9]", "", "core: no node 9"),
+        ("core = [0, 0, 1]", "", "core: names each node at most once"),
+        (
+            "",
+            "nodes = [3]\n[[faults]]\nfault='byzantine'\nstrategy='forge'\nnodes=[3]",
+            "workloads[0].nodes: node 3 lies: it takes no clients",
+        ),
+        ("[cluster]\nobserve = ['resources', 'resources']", "", "cluster.observe: names each at most once"),
         ("", "[[faults]]\nfault='cut'\nshape='halfs'", 'faults[0].shape: unknown shape "halfs"; one of bridge, halves'),
         ("", "[[faults]]\nfault='cut'\nshape='halves'\nstart_s=-1.0", "faults[0].start_s: is not in 0 .. "),
         ("", "[[faults]]\nfault='cut'\nshape='halves'\nstart_s=99.0", "faults[0].start_s: begins after the load"),
@@ -145,6 +152,11 @@ type = "gset"
         ("", "[requires]\ncapabilities=['cut', 'luck']", 'requires.capabilities[1]: unknown capability "luck"'),
         ("[cluster]\nprobe_misses = 1", "", "cluster.probe_misses: is not in 2"),
         ("", "[[faults]]\nfault='byzantine'\nstrategy=[]\nnodes=[0]", "faults[0].strategy: names none"),
+        (
+            "",
+            "[[faults]]\nfault='byzantine'\nstrategy=['forge', 'forge']\nnodes=[0]",
+            "faults[0].strategy: names each at most once",
+        ),
         ("", "[[faults]]\nfault='byzantine'\nstrategy=['forge', 'lie']\nnodes=[0]", 'unknown strategy "lie"; one of'),
         ("", "[[checks]]\nname='vibes'", 'checks[0].name: unknown checker "vibes"; one of accountability'),
         ("", "[[checks]]\nname='set_full'\noptions={object='a'}", "checks[0].options"),
@@ -159,6 +171,16 @@ def test_a_bad_campaign_is_one_line_that_names_the_place(tmp_path, capsys, clust
     assert output.err.startswith("bad.toml: ") and says in output.err
     assert output.err.count("\n") == 1 and "Traceback" not in output.err
     assert not (tmp_path / "store").exists(), "nothing is written half"
+
+
+@pytest.mark.parametrize("campaign", ["healthy", "partition"])
+def test_another_mesh_is_never_judged_by_a_simulation_of_ours(tmp_path, capsys, campaign):
+    example = CAMPAIGNS.parent.parent / "docs" / "examples" / "naive-gset"
+    subject, path = str(example / "subject.toml"), str(example / "campaigns" / f"{campaign}.toml")
+    assert main(["run", path, "--subject", subject, "--store", str(tmp_path / "store")]) == EXIT_UNKNOWN
+    said = capsys.readouterr().out
+    assert said == "skipped: the sim backend cannot: naive-gset in the simulator, which has the reference mesh alone\n"
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("command", ["replay", "check", "run"])

@@ -72,6 +72,16 @@ def test_every_strategy_is_told_by_f_liars_in_some_campaign(strategy):
     assert alone or helped
 
 
+@pytest.mark.parametrize("path", sorted(CAMPAIGNS.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_campaign_that_asks_for_certificates_or_quorum_reads_says_how_many_must_come(path):
+    """A mesh that refuses them all says nothing that is wrong."""
+    campaign = read_campaign(path)
+    (budget,) = [check.options for check in campaign.checks if check.name == "availability"] or [{}]
+    for level, option in (("stable", "stable_ok_min"), ("quorum", "quorum_ok_min")):
+        asked = any(getattr(workload, level) for workload in campaign.workloads)
+        assert (budget.get(option, 0) > 0) == asked
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_is_described(strategy):
     assert f"`{strategy}`" in (ROOT / "docs" / "campaigns.md").read_text()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from knhk_mesh.commits import INCARNATION_BYTES, NO_COMMIT, Commit, Operation, Proof, WireCommit, make_commit
 from knhk_mesh.effects import Effect, Event, Instant, RandomSource, Send
 from knhk_mesh.identity import AgentId, Signer
-from knhk_mesh.messages import Delta, Frame
+from knhk_mesh.messages import Delta, Echo, Frame, Probe
 from knhk_mesh.node import Node
 from knhk_mesh.replica import committed
 
@@ -39,10 +39,13 @@ class Attacker:
         return mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
 
     def frame(self, peer: AgentId, kind: type, *fields: object) -> Send:
-        """A frame of `kind` to `peer`, with this life's session and the next number."""
-        outbox = self.node.outbox
-        made: Frame = kind(outbox.session, outbox.next(peer), *fields)
-        return outbox.send(peer, made)
+        """A frame of `kind` to `peer`, with this life's session and the next number, of the row that the node uses.
+
+        A number of the other row would be a lie that silences the liar: what its node says next would be a replay.
+        """
+        outbox, free = self.node.outbox, kind in (Probe, Echo)
+        made: Frame = kind(outbox.session, outbox.next(peer, free=free), *fields)
+        return outbox.send(peer, made, free=free)
 
     def deltas(self, peers: Sequence[AgentId], wires: Sequence[WireCommit]) -> list[Effect]:
         """These commits to these peers, each a frame, so that none is too large."""

@@ -66,6 +66,7 @@ class Replay(Strategy):
     def __init__(self, attacker: Attacker) -> None:
         super().__init__(attacker)
         self._sent: deque[Send] = deque(maxlen=KEPT)
+        self._heard: deque[tuple[type, list[object]]] = deque(maxlen=KEPT)
 
     def sends(self, now: Instant, effect: Send) -> list[Effect]:
         """Keep a copy."""
@@ -73,16 +74,22 @@ class Replay(Strategy):
         return [effect]
 
     def hears(self, now: Instant, peer: AgentId, frame: bytes) -> tuple[bool, list[Effect]]:
-        """What others said, to be passed off as one's own."""
-        self._sent.append(Send(self.attacker.some(1)[0], frame))
+        """What others said, to be passed off as one's own: under their session it would only end this one."""
+        message = _decoded(self.attacker, frame)
+        if message is not None:
+            fields = [getattr(message, name) for name in message.__struct_fields__[2:]]
+            self._heard.append((type(message), fields))
         return True, []
 
     def round(self, now: Instant) -> list[Effect]:
-        """Some of the copies."""
-        kept = list(self._sent)
-        picked: list[Effect] = [kept[int(self.attacker.random.random() * len(kept))] for _ in range(REPLAYED) if kept]
-        self.attacker.lies += len(picked)
-        return picked
+        """Some of the copies, and some of what others said, to somebody."""
+        attacker, sent, heard = self.attacker, list(self._sent), list(self._heard)
+        said: list[Effect] = [sent[int(attacker.random.random() * len(sent))] for _ in range(REPLAYED // 2) if sent]
+        for _ in range(REPLAYED // 2 if heard else 0):
+            kind, fields = heard[int(attacker.random.random() * len(heard))]
+            said.append(attacker.frame(attacker.some(1)[0], kind, *fields))
+        attacker.lies += len(said)
+        return said
 
 
 class Inflate(Strategy):

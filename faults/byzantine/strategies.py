@@ -33,22 +33,43 @@ _SINGLE: dict[str, type[Strategy]] = {
     "double-propose": votes.DoublePropose,
     "late-propose": votes.LatePropose,
 }
-ROUNDS_EACH = 3
+BETRAYING = (
+    "equivocate",
+    "forge",
+    "bad-signature",
+    "clocks",
+    "orphan",
+    "slander",
+    "garbage",
+    "flood",
+    "double-propose",
+)
+"""Those that get whoever follows them shunned or proven: from then on, for a while or for ever, nobody hears it."""
+
+ROUNDS_EACH = 5
 
 
 class Mix(Strategy):
-    """One strategy after the other, each for ROUNDS_EACH rounds, in an order that the seed draws."""
+    """Every strategy, each for ROUNDS_EACH rounds, in an order that the seed draws: first those that nobody punishes,
+    then those after which nobody listens any more, and so on from the start."""
 
     def __init__(self, attacker: Attacker) -> None:
         super().__init__(attacker)
-        self._strategies = [make(attacker) for name, make in _SINGLE.items() if name != "silent"]
-        self._now = self._strategies[0]
+        self._strategies = {name: make(attacker) for name, make in _SINGLE.items()}
+        self._left: list[str] = []
+        self._now = Strategy(attacker)
         self._rounds = 0
+
+    def _order(self) -> list[str]:
+        """The last comes first."""
+        drawn = {name: self.attacker.random.random() for name in self._strategies}
+        return sorted(drawn, key=lambda name: (name not in BETRAYING, drawn[name]))
 
     def round(self, now: Instant) -> list[Effect]:
         """Change it now and then."""
         if self._rounds % ROUNDS_EACH == 0:
-            self._now = self._strategies[int(self.attacker.random.random() * len(self._strategies))]
+            self._left = self._left or self._order()
+            self._now = self._strategies[self._left.pop()]
             self._now.begins()
         self._rounds += 1
         return self._now.round(now)

@@ -19,14 +19,27 @@ def run(calm="", faulted=""):
     return book
 
 
+def at_levels(**outcomes):
+    """One operation for each letter, by level; a quorum read for "quorum"."""
+    book = Book(header(s="gset"))
+    for level, letters in outcomes.items():
+        for letter in letters:
+            action = "read" if level == "quorum" else "add"
+            op = book.begin(action, 0, "s", None if action == "read" else book.at, level=level)
+            book.end(op, {"o": "ok", "f": "fail", "i": "info"}[letter], value=[] if action == "read" else None)
+    return book
+
+
 @pytest.mark.parametrize(
     ("book", "options", "share"),
     [
         (run("ooof"), {"ok_min": 0.8}, 0.75),
         (run("ooi", "oi"), {"info_max": 0.3}, 0.4),
         (run("of", "oooooooo"), {"ok_min": 0.9, "calm_ok_min": 0.9}, 0.5),
+        (at_levels(local="oooooo", stable="offi", quorum="oo"), {"stable_ok_min": 0.5, "quorum_ok_min": 1.0}, 0.25),
+        (at_levels(local="oooooo", stable="oo", quorum="offi"), {"stable_ok_min": 1.0, "quorum_ok_min": 0.5}, 0.25),
     ],
-    ids=["ok_min", "info_max", "calm_ok_min"],
+    ids=["ok_min", "info_max", "calm_ok_min", "stable_ok_min", "quorum_ok_min"],
 )
 def test_over_budget_is_found(book, options, share):
     found = the_anomaly(book.judge("availability", **options), "over-budget")
@@ -43,8 +56,9 @@ def test_over_budget_is_found(book, options, share):
         (run("oooof"), {"ok_min": 0.8}),
         (run("oo", "ffi"), {"calm_ok_min": 1.0, "ok_min": 0.4}),
         (run("oi"), {"info_max": 0.5}),
+        (at_levels(local="ffff", stable="of", quorum="ooof"), {"stable_ok_min": 0.5, "quorum_ok_min": 0.75}),
     ],
-    ids=["no budget", "just enough", "bad only under faults", "at the limit"],
+    ids=["no budget", "just enough", "bad only under faults", "at the limit", "by level"],
 )
 def test_within_budget_is_valid(book, options):
     assert book.judge("availability", **options).validity == "valid"
@@ -56,6 +70,8 @@ def test_within_budget_is_valid(book, options):
         (run(), {}, "0 operations"),
         (run("oo"), {"operations_min": 3, "ok_min": 1.0}, "2 operations, at least 3 are needed"),
         (run("", "oo"), {"calm_ok_min": 0.9}, "no operation began in calm"),
+        (at_levels(local="oo"), {"stable_ok_min": 0.1}, "no stable write was asked for"),
+        (at_levels(local="oo", stable="o"), {"quorum_ok_min": 0.1}, "no quorum read was asked for"),
     ],
 )
 def test_too_little_evidence_is_unknown(book, options, said):

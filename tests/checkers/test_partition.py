@@ -322,6 +322,12 @@ def test_the_figures():
     assert (found.figures["detection_bound_ms"], found.figures["recovery_bound_ms"]) == (800, 2000)
 
 
+def test_a_recovery_that_comes_before_it_was_certain_to_be_possible_took_no_time():
+    """And not the time since before the cut."""
+    found = run(states=seen(back=4700, well=4900), stages=[("injected", 1000), ("observed", 4500), ("lifted", 5000)])
+    assert (found.figures["recoveries"], found.figures["recovery_max_ms"]) == (1, 0)
+
+
 def test_overlapping_cuts_are_one_for_whoever_they_cut_off():
     """The second begins before the first ends, so node 0 is cut off from 1000 to 7000 ms."""
     entry = fault("more", "cut", links=between([0], [1, 2]))

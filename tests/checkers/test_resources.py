@@ -64,6 +64,7 @@ NOT_JUDGED = {
     "no limits are told": run((0, {"pending": 1}), (0, {"pending": 1}, None)),
     "an empty table of limits": run((0, {"pending": 10**12}, {})),
     "what has no limit": run((0, {"pending": 1, "other": 1e9})),
+    "a truth for a limit": run((0, {"pending": 0}, {"pending": True})),
     "no number": run((0, {"pending": "1"})),
     "a truth": run((0, {"pending": True})),
     "less than nothing": run((0, {"pending": -5})),

@@ -66,6 +66,18 @@ def everybody(**changed):
     return [event for node in range(NODES) for event in tellings(node, changed.get(f"n{node}", uniform(node)))]
 
 
+@pytest.mark.parametrize(
+    ("place", "faults", "anomalies"), [(15, (), {"too-few"}), (15, ("cut",), set()), (5, (), set())]
+)
+def test_a_round_in_the_midst_of_a_telling_has_to_pick_enough_where_nothing_keeps_any_from_it(place, faults, anomalies):
+    """The first telling is of the start, in which peers may be missing; under a cut they may be, too."""
+    thin = uniform(0)
+    thin[place] = thin[place][:1]
+    cut = [FaultEvent(fault=one, stage="injected", t=0) for one in faults]
+    _, names, _ = judge(header(faults=faults), [*cut, *everybody(n0=thin)])
+    assert names == anomalies
+
+
 def test_uniform_rounds_are_valid():
     validity, names, found = judge(header(), everybody())
     assert (validity, names) == ("valid", set()) and found.figures["least_chance"] > 1e-6

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from faults.byzantine import LIARS, STRATEGIES, Liar
+from faults.byzantine.strategies import BETRAYING
 from harness.campaign import parse_campaign
 from harness.compiler import compile_campaign
 from harness.execution import execute
@@ -15,11 +16,12 @@ from knhk_mesh.commits import NO_COMMIT, check_proof, make_commit, make_proof, n
 from knhk_mesh.config import NodeConfig, PeerConfig
 from knhk_mesh.effects import Event, Instant, Persist, Send
 from knhk_mesh.errors import BadCertificate, BadCommit, BadFrame
-from knhk_mesh.messages import Ask, Certificates, Delta, Propose, Votes, decode_frame, encode_frame
-from knhk_mesh.node import GOSSIP_TIMER, Node
+from knhk_mesh.messages import Ask, Certificates, Delta, Probe, Propose, Votes, decode_frame, encode_frame, is_free
+from knhk_mesh.node import GOSSIP_TIMER, PROBE_TIMER, Node
 from knhk_mesh.quorum import Vote, check_certificate, read_statement, sign_roster, statement_of
 from knhk_mesh.replica import Replica
 from knhk_mesh.requests import ClientOperation, Write
+from knhk_mesh.security import ReplayWindow
 from tests.commit_graphs import signer
 from tests.node_process import ENVIRONMENT, ROOT
 from tests.node_process import Node as NodeProcess
@@ -90,6 +92,58 @@ def test_every_strategy_lies_by_itself(name):
     made.lie("fault", name)
     rounds(made, 6)
     assert made.stop("fault") > 0
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_who_has_stopped_lying_is_heard_as_before(name):
+    """A lie may be turned away; its numbers must not have what the honest node says next turned away, too."""
+    made, windows = liar(), {}
+
+    def admitted(effects):
+        found = []
+        for effect in effects:
+            if isinstance(effect, Send) and (frame := decoded(effect.frame)) is not None:
+                window = windows.setdefault((effect.peer, is_free(effect.frame)), ReplayWindow())
+                found.append(window.admit(frame.session, frame.sequence))
+        return found
+
+    def lived(begin):
+        effects = []
+        for number in range(begin, begin + 8):
+            now = Instant(number * 100 * MS, number * 100 * MS)
+            asked = (
+                encode_frame(Ask(1, number, bytes(8))),
+                encode_frame(Probe(1, number, bytes([number]) * 8, bytes(16))),
+            )
+            for one in asked:
+                effects += run(made, made.receive(now, signer("a").agent_id, one), now.monotonic)
+            for timer in (GOSSIP_TIMER, PROBE_TIMER):
+                effects += run(made, made.timer(now, timer), now.monotonic)
+        return effects
+
+    made.lie("fault", name)
+    admitted(lived(1))
+    made.stop("fault")
+    after = admitted(lived(9))
+    assert len(after) > 20 and all(after)
+
+
+def test_a_mix_tells_every_lie_and_those_that_shut_it_out_last(monkeypatch):
+    made, begun = liar(), []
+    for name, kind in STRATEGIES.items():
+        monkeypatch.setattr(kind, "begins", lambda self, name=name: begun.append(name))
+    made.lie("fault", "mix")
+    begun.clear()
+    rounds(made, 5 * (len(STRATEGIES) - 1))
+    assert sorted(begun) == sorted(set(STRATEGIES) - {"mix"})
+    assert set(begun[-len(BETRAYING) :]) == set(BETRAYING)
+
+
+def decoded(data):
+    try:
+        return decode_frame(data, bytes_max=1 << 20)
+    except BadFrame:
+        return None
 
 
 def test_a_liar_that_has_no_orders_is_honest():
