@@ -3,7 +3,8 @@
 `certificate-not-kept`  a correct node acknowledged a stable write, has not lost its disk since, and answers that it has
                         no certificate of that commit
 
-Definition: spec/byzantine.md, "Certificates": a certificate is durable, with the commit, before it is returned.
+Definition: docs/node-contract.md, "GET /certificates": a node keeps the certificates of its own stable writes for as
+long as it has its disk, so they are durable before they are returned.
 
 After the heal each core node is asked, with an operation "certificate" whose value is the commit, for some of those
 that it has given; what it shows is verified like any other.  Unknown where a core node that has given some was not
