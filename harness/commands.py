@@ -103,18 +103,20 @@ def sweep(
     store: Path | None,
     as_json: bool,
 ) -> int:
-    """Run many seeds of campaigns; exit 0 if every one was as expected."""
+    """Run many seeds of campaigns; exit 0 if every one was as expected, 2 if all campaigns were skipped."""
     worst = EXIT_VALID
+    ran = 0
     for path in paths:
         result = sweep_campaign(path, seeds=seeds, where=where, jobs=jobs, until_caught=until_caught, store=store)
         if as_json:
             print(msgspec.json.encode(result).decode(), flush=True)
         else:
             print("\n".join(result.lines()), flush=True)
+        ran += result.seeds
         if result.unexpected:
             unknown_only = all(one.validity == "unknown" for one in result.unexpected)
             worst = max(worst, EXIT_UNKNOWN) if unknown_only and worst != EXIT_INVALID else EXIT_INVALID
-    return worst
+    return worst if ran else EXIT_UNKNOWN
 
 
 def clean(*, everything: bool = False) -> int:

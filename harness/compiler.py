@@ -114,6 +114,7 @@ def _cluster(campaign: Campaign, source: str, transport: Transport | None) -> Pl
         "cluster.regions",
         f"names {len(asked.regions)} of {nodes} nodes",
     )
+    _require(asked.strategy != "region" or bool(asked.regions), source, "cluster.strategy", '"region" needs regions')
     _network(campaign, source)
     return PlannedCluster(
         nodes=nodes,

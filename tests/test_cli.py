@@ -104,6 +104,7 @@ type = "gset"
         ("[cluster]\nfanout = 9", "", "cluster.fanout: 9 is not in 1 .. 3"),
         ("[cluster]\nstrategy = 'best'", "", "cluster.strategy: Invalid enum value 'best'"),
         ("[cluster]\nregions = ['a']", "", "cluster.regions: names 1 of 4 nodes"),
+        ("[cluster]\nstrategy = 'region'", "", 'cluster.strategy: "region" needs regions'),
         ("[cluster]\nframe_bytes_max = 100", "", "cluster.frame_bytes_max: is not in 52000"),
         ("[cluster]\ngossip_interval_ms = inf", "", "cluster.gossip_interval_ms: is not in 1"),
         ("", f"object = '{'x' * 300}'", "workloads[0].object: a name has 1 to 256 bytes"),
@@ -259,6 +260,10 @@ def test_a_capability_that_the_backend_lacks_is_a_skip_and_never_valid(tmp_path,
     campaign.write_text(CAMPAIGN.format(cluster="", rest="[[faults]]\nfault='link'\ncorrupt=0.1"))
     assert main(["run", str(campaign), "--store", str(tmp_path / "s")]) == EXIT_UNKNOWN
     assert capsys.readouterr().out == "skipped: the sim backend cannot: corrupt\n"
+    assert main(["sweep", str(campaign), "--seeds", "0-1"]) == EXIT_UNKNOWN
+    assert "skipped, the backend cannot: corrupt" in capsys.readouterr().out
+    assert main(["sweep", str(campaign), str(HALVES), "--seeds", "0-0"]) == EXIT_VALID
+    assert "skipped, the backend cannot: corrupt" in capsys.readouterr().out
     campaign.write_text(CAMPAIGN.format(cluster="", rest="[[faults]]\nfault='link'\ncorrupt=0.1\nrequired=false"))
     assert main(["run", str(campaign), "--store", str(tmp_path / "s")]) == EXIT_VALID
     assert "opportunistic fault link-0" in capsys.readouterr().out
