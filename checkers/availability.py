@@ -1,12 +1,17 @@
 """Availability: how many operations were answered, and after how long.
 
-Decides whether the shares of ok and info outcomes keep to a budget; without a budget it only reports.  A latency is
-measured from the *intended* start, so that a client which had to wait for its turn counts its wait (no coordinated
-omission; Tene, "How not to measure latency").  Outcomes are told apart by whether a fault was in force when the
-operation was invoked.
+`over-budget`    a share of ok or info outcomes does not keep to its budget; without a budget it is only reported
+`unserved-node`  a correct node answered not one of a level's operations with ok, though that level has a budget: shares
+                 are of all nodes together, and a few that answer nobody would hide among the others
 
-Complexity: O(1) an event, O(n log n) in the end.  Cannot see: operations that were queued and never
-begun, or were still in flight when the history ends.
+Whoever waits is counted (no coordinated omission; Tene, "How not to measure latency"): a latency is measured from the
+*intended* start, and an operation that the plan holds and that was never begun, because its client's turn never came,
+was not answered.  It counts from one time-out before the load's end on backwards: what was due later may be in the
+queue of the quickest mesh.  Outcomes are told apart by whether a fault was in force when the operation was invoked.
+
+Complexity: O(1) an event, O(n log n) in the end.  Cannot see: operations that were never begun, where the header has
+no plan or they depend on what was read (there may have been nothing to name); what was still in flight when the history
+ends.
 """
 
 from __future__ import annotations
@@ -14,18 +19,39 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from checkers.history import Event, FaultEvent, Header
+import msgspec
+
+from checkers.history import Event, FaultEvent, Header, Invoke, Level, Phase
 from checkers.pairing import Pairing
 from checkers.verdict import Anomaly, CheckResult, result
 
 NAME = "availability"
 _UNITS = ("calm", "faulted")
+_LEVELS = {"local": "ok_min", "stable": "stable_ok_min", "quorum": "quorum_ok_min"}
+_ASKED_MIN = 10  # of fewer operations it may be chance that all of them met a fault
+_NEVER = "never"
+
+
+class _PlannedOperation(msgspec.Struct, frozen=True):
+    id: int
+    at_ns: int
+    node: int
+    action: str
+    seen: float | None = None
+    level: Level = "local"
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    load_ns: int
+    operation_timeout_ns: int
+    operations: list[_PlannedOperation]
 
 
 class Availability:
     """Options, shares of the operations of clients (digests excepted): `ok_min` 0, `info_max` 1, `calm_ok_min` 0 (the
     same for operations that began while no fault was in force), `stable_ok_min` and `quorum_ok_min` 0 (of stable writes
-    and of quorum reads), `operations_min` 1 (fewer: unknown)."""
+    and of quorum reads), `operations_min` 1 (fewer: unknown).  What was never begun counts in `ok_min`,
+    `stable_ok_min` and `quorum_ok_min`."""
 
     def __init__(
         self,
@@ -49,12 +75,16 @@ class Availability:
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"checker {NAME}: {option}: {share} is no share, 0 to 1")
         self._operations_min = operations_min
+        self._core = header.core
+        self._due = _due_early(header)
+        self._begun: set[int] = set()
+        self._load_over = False
         self._pairing = Pairing()
         self._in_force: set[str] = set()
         self._faulted_ops: set[int] = set()
         self._outcomes: dict[str, Counter[str]] = {}
         self._windows: dict[str, Counter[str]] = {unit: Counter() for unit in _UNITS}
-        self._levels: dict[str, Counter[str]] = {level: Counter() for level in ("local", "stable", "quorum")}
+        self._by_node: dict[tuple[str, int], Counter[str]] = {}
         self._latencies: list[int] = []
         self._bad: dict[str, list[int]] = {"fail": [], "info": []}
 
@@ -66,6 +96,10 @@ class Availability:
             elif event.stage == "lifted":
                 self._in_force.discard(event.fault)
             return None
+        if type(event) is Phase:
+            self._load_over |= event.phase == "heal"
+        elif type(event) is Invoke:
+            self._begun.add(event.op)
         operation = self._pairing.on_event(index, event)
         if operation is None:
             if self._in_force and getattr(event, "action", "digest") != "digest":
@@ -76,7 +110,7 @@ class Availability:
             return None
         self._outcomes.setdefault(invoke.action, Counter())[complete.outcome] += 1
         self._windows["faulted" if invoke.op in self._faulted_ops else "calm"][complete.outcome] += 1
-        self._levels[invoke.level][complete.outcome] += 1
+        self._by_node.setdefault((invoke.level, invoke.node), Counter())[complete.outcome] += 1
         if complete.outcome == "ok":
             self._latencies.append(complete.t - invoke.intended)
         else:
@@ -84,15 +118,19 @@ class Availability:
         return None
 
     def final(self) -> CheckResult:
-        """Invalid over budget, unknown with too few operations."""
-        total: Counter[str] = sum(self._windows.values(), Counter())
-        count = sum(total.values())
+        """Invalid over budget or where a node served nobody, unknown with too few operations."""
+        self._count_never_begun()
+        levels = {level: self._at_level(level) for level in _LEVELS}
+        begun: Counter[str] = sum(self._windows.values(), Counter())
+        total: Counter[str] = sum(levels.values(), Counter())
+        count = begun.total()
         figures: dict[str, Any] = {
             "operations": count,
-            **{outcome: total[outcome] for outcome in ("ok", "fail", "info")},
+            **{outcome: begun[outcome] for outcome in ("ok", "fail", "info")},
+            "never_begun": total[_NEVER],
         }
         figures["by_action"] = {action: dict(outcomes) for action, outcomes in sorted(self._outcomes.items())}
-        figures["by_level"] = {level: dict(outcomes) for level, outcomes in self._levels.items() if outcomes}
+        figures["by_level"] = {level: dict(outcomes) for level, outcomes in levels.items() if outcomes}
         figures["by_window"] = {unit: dict(self._windows[unit]) for unit in _UNITS}
         figures.update(percentiles_ms("latency", self._latencies))
         if count < max(1, self._operations_min):
@@ -100,11 +138,11 @@ class Availability:
                 NAME, [], unknown=[f"{count} operations, at least {self._operations_min} are needed"], figures=figures
             )
         shares = {
-            "ok_min": total["ok"] / count,
-            "info_max": total["info"] / count,
+            "ok_min": _ok(total),
+            "info_max": begun["info"] / count,
             "calm_ok_min": _ok(self._windows["calm"]),
-            "stable_ok_min": _ok(self._levels["stable"]),
-            "quorum_ok_min": _ok(self._levels["quorum"]),
+            "stable_ok_min": _ok(levels["stable"]),
+            "quorum_ok_min": _ok(levels["quorum"]),
         }
         anomalies = [
             Anomaly(
@@ -118,15 +156,44 @@ class Availability:
         ]
         none = {
             "calm_ok_min": (self._windows["calm"], "no operation began in calm"),
-            "stable_ok_min": (self._levels["stable"], "no stable write was asked for"),
-            "quorum_ok_min": (self._levels["quorum"], "no quorum read was asked for"),
+            "stable_ok_min": (levels["stable"], "no stable write was asked for"),
+            "quorum_ok_min": (levels["quorum"], "no quorum read was asked for"),
         }
         unknown = [
             f"{said}, {key} cannot be judged"
             for key, (seen, said) in none.items()
             if not seen and self._budget[key] > 0
         ]
-        return result(NAME, anomalies, unknown=unknown, figures=figures)
+        return result(NAME, anomalies + self._unserved(), unknown=unknown, figures=figures)
+
+    def _count_never_begun(self) -> None:
+        """Where the load came to its end; a run that was broken off began little, and that says nothing."""
+        for planned in self._due if self._load_over else ():
+            if planned.id not in self._begun:
+                self._by_node.setdefault((planned.level, planned.node), Counter())[_NEVER] += 1
+
+    def _at_level(self, level: str) -> Counter[str]:
+        return sum((seen for (one, _), seen in self._by_node.items() if one == level), Counter())
+
+    def _unserved(self) -> list[Anomaly]:
+        """Correct nodes that served nobody at a level which has a budget."""
+        anomalies = []
+        for (level, node), seen in sorted(self._by_node.items()):
+            asked = seen.total()
+            if node in self._core and self._budget[_LEVELS[level]] > 0 and asked >= _ASKED_MIN and not seen["ok"]:
+                said = f"node {node} was asked for {asked} operations ({level}), and answered none with ok"
+                anomalies.append(Anomaly("unserved-node", said, [], {"node": node, "level": level, "asked": asked}))
+        return anomalies
+
+
+def _due_early(header: Header) -> list[_PlannedOperation]:
+    """What clients must have begun by the end of the load; of a plan that is not there or not ours, nothing."""
+    try:
+        plan = msgspec.convert(header.plan, _Plan)
+    except msgspec.ValidationError:
+        return []
+    latest = plan.load_ns - plan.operation_timeout_ns
+    return [one for one in plan.operations if one.at_ns <= latest and one.seen is None and one.action != "digest"]
 
 
 def _ok(outcomes: Counter[str]) -> float:

@@ -7,8 +7,9 @@ Definition: docs/node-contract.md, "GET /certificates": a node keeps the certifi
 long as it has its disk, so they are durable before they are returned.
 
 After the heal each core node is asked, with an operation "certificate" whose value is the commit, for some of those
-that it has given; what it shows is verified like any other.  Unknown where a core node that has given some was not
-asked, or did not answer.
+that it has given; what it shows is verified like any other.  Unknown where a core node that has given some, and kept
+its disk since, was not asked for any of these, or did not answer; and where one that is gone may have gone with a disk
+of which the history never tells.
 
 Complexity: O(1) an operation.  Cannot see: what was not asked for, and whether others keep a certificate too.
 """
@@ -16,8 +17,9 @@ Complexity: O(1) an operation.  Cannot see: what was not asked for, and whether 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
-from checkers.history import Header
+from checkers.history import Header, Invoke
 from checkers.pairing import Operation, Wipes
 from checkers.verdict import Anomaly
 
@@ -43,26 +45,33 @@ class Keeping:
                 self._given.setdefault((invoke.node, complete.commit), complete.t)
         elif complete.outcome != "ok":
             self._unanswered[invoke.node] += 1
-        else:
+        elif (invoke.node, str(invoke.value)) in self._given:
             self.asked[invoke.node] += 1
             if complete.certificate is None:
                 self._lacking.append(operation)
 
-    def judge(self) -> tuple[list[Anomaly], list[str]]:
-        """(certificates that are gone, why there may be others)."""
+    def judge(self, in_flight: Iterable[Invoke]) -> tuple[list[Anomaly], list[str]]:
+        """(certificates that are gone, why there may be others), `in_flight` when the history ends."""
+        for invoke in in_flight:
+            if invoke.action == "certificate" and invoke.node in self._core:
+                self._unanswered[invoke.node] += 1
         unknown = [
-            f"node {node} did not say whether it keeps {times} certificates" for node, times in self._unanswered.items()
+            f"node {node} did not say whether it keeps {times} certificates"
+            for node, times in sorted(self._unanswered.items())
         ]
-        givers = {node for node, _ in self._given if not self._wipes.ever(node)}
+        givers = {node for (node, _), given in self._given.items() if not self._wipes.after(node, given)}
         silent = sorted(givers - set(self.asked) - set(self._unanswered))
         if silent:
             unknown.append(f"nodes {silent} were not asked for the certificates that they have given")
-        return [self._gone(operation) for operation in self._lacking if self._had(operation)], unknown
+        had = [operation for operation in self._lacking if self._had(operation.invoke)]
+        gone = [operation for operation in had if not self._wipes.untold(operation.invoke.t)]
+        if len(gone) < len(had):
+            unknown.append(f"{len(had) - len(gone)} certificates are gone, perhaps with disks whose fate is not told")
+        return [self._gone(operation) for operation in gone], unknown
 
-    def _had(self, operation: Operation) -> bool:
-        invoke = operation.invoke
-        given = self._given.get((invoke.node, str(invoke.value)))
-        return given is not None and not self._wipes.within(invoke.node, given, invoke.t)
+    def _had(self, invoke: Invoke) -> bool:
+        given = self._given[invoke.node, str(invoke.value)]
+        return not self._wipes.within(invoke.node, given, invoke.t)
 
     def _gone(self, operation: Operation) -> Anomaly:
         invoke = operation.invoke

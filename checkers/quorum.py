@@ -146,7 +146,7 @@ class Quorum:
                 f"nodes {sorted(faulty)} lie or lost their disks, more than {self._header.faulty}: whether stable "
                 "writes last, and quorum reads see them, was not judged"
             ]
-        gone, unsaid = self._keeping.judge()
+        gone, unsaid = self._keeping.judge(invoke for _, invoke in self._pairing.open.values())
         self._anomalies += gone
         unknown += unsaid
         window = self._judge_minorities(self._reach.cut_off(self._quorum.size), self._quorum.detection_ns)

@@ -13,7 +13,7 @@ from checkers.history import Complete, Invoke
 from harness.backend import Answer, Ask, Backend
 from harness.plan import PlannedOperation
 
-READ_ONLY = ("read", "digest", "status")
+READ_ONLY = ("read", "digest", "status", "certificate")
 QUEUE_MAX = 100_000
 
 Element = int | str

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from checkers.history import Complete, Deadline, FaultEntry, Header, Invoke, NetworkEntry, NodeEntry
-from faults.vocabulary import At, PlannedFault, Trigger
+from faults.vocabulary import At, Kill, PlannedFault, Trigger
 from harness.acknowledged import Acknowledged
 from harness.backend import Answer, Ask, Backend, Evidence
 from harness.bounds import quorum_entry
@@ -182,6 +182,8 @@ class Runner:
         if self._healed or planned.id in self._in_force:
             return
         self._in_force[planned.id] = planned
+        if isinstance(planned.fault, Kill):
+            self._acknowledged.killed(planned.fault.nodes)
         # Told before it is done: what a checker may blame on a fault cannot have come earlier than this.
         self._recorder.fault(planned.id, "injected", self._backend.now(), {}, planned.what)
         self._backend.inject(planned, partial(self._injected, planned))
