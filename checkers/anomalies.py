@@ -16,7 +16,7 @@ ANOMALIES: dict[str, tuple[str, ...]] = {
         "vouched-for-proven",
         "retracted",
     ),
-    "availability": ("over-budget",),
+    "availability": ("over-budget", "unserved-node"),
     "convergence": ("same-root-different-values", "diverged", "late"),
     "counter": ("out-of-bounds", "unequal-final"),
     "crashes": ("node-crashed", "bad-exit"),

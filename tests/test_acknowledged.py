@@ -3,16 +3,21 @@
 import pytest
 
 from checkers.history import Complete, Invoke
-from harness.acknowledged import ASKED_A_NODE_MAX, Acknowledged
+from harness.acknowledged import ASKED_A_NODE_MAX, BEFORE_KILLS_MAX, Acknowledged
 
 
 def acknowledged(*writes):
     """Each write: (node, level, outcome, commit, certificate)."""
     seen = Acknowledged()
-    for op, (node, level, outcome, commit, certificate) in enumerate(writes):
-        seen.take(Invoke(op=op, process="p", node=node, t=op, intended=op, object="s", action="add", level=level))
-        seen.take(Complete(op=op, t=op, outcome=outcome, commit=commit, certificate=certificate))
+    for op, write in enumerate(writes):
+        acknowledge(seen, op, write)
     return seen
+
+
+def acknowledge(seen, op, write):
+    node, level, outcome, commit, certificate = write
+    seen.take(Invoke(op=op, process="p", node=node, t=op, intended=op, object="s", action="add", level=level))
+    seen.take(Complete(op=op, t=op, outcome=outcome, commit=commit, certificate=certificate))
 
 
 @pytest.mark.parametrize("count", [*range(8), 1000])
@@ -21,6 +26,25 @@ def test_some_are_asked_for_the_first_and_the_last_among_them(count):
     asked = [int(one) for one in seen.some_of(0)]
     assert len(set(asked)) == len(asked) == min(count, ASKED_A_NODE_MAX) and asked == sorted(asked)
     assert not count or (asked[0] == 0 and (asked[-1] == count - 1 or count == 1))
+
+
+def test_the_one_given_last_before_a_kill_is_among_them_in_its_place():
+    seen = Acknowledged()
+    for number in range(100):
+        acknowledge(seen, number, (0, "stable", "ok", f"{number}", {}))
+        if number in (41, 57):
+            seen.killed([1, 0])
+    assert seen.some_of(0) == ["0", "33", "41", "57", "66", "99"] and seen.some_of(1) == []
+
+
+def test_of_many_kills_the_last_count():
+    seen = Acknowledged()
+    for number in range(1000):
+        acknowledge(seen, number, (0, "stable", "ok", f"{number}", {}))
+        seen.killed([0])
+    asked = seen.some_of(0)
+    assert asked[-BEFORE_KILLS_MAX:] == ["996", "997", "998", "999"]
+    assert len(asked) <= ASKED_A_NODE_MAX + BEFORE_KILLS_MAX
 
 
 def test_each_node_is_asked_for_its_own():

@@ -1,5 +1,6 @@
 """Availability: shares and latencies, from the intended start."""
 
+import msgspec
 import pytest
 
 from checkers.availability import percentiles_ms
@@ -119,3 +120,103 @@ def test_percentiles_are_of_the_nearest_rank():
     assert percentiles_ms("x", [5_000_000]) == {"x_p50_ms": 5, "x_p99_ms": 5, "x_max_ms": 5}
     hundred = [number * 1_000_000 for number in range(100, 0, -1)]
     assert percentiles_ms("x", hundred) == {"x_p50_ms": 50, "x_p99_ms": 99, "x_max_ms": 100}
+
+
+SECOND = 1_000_000_000
+
+
+def planned(*operations, load_s=10, patience_s=1):
+    """A book whose header plans these: (level, second in which it is due, more)."""
+    plan = {
+        "load_ns": load_s * SECOND,
+        "operation_timeout_ns": patience_s * SECOND,
+        "operations": [
+            {"id": op, "at_ns": at * SECOND, "node": 0, "action": "add", "level": level, **more}
+            for op, (level, at, more) in enumerate(operations, start=1)
+        ],
+    }
+    return Book(msgspec.structs.replace(header(s="gset"), plan=plan))
+
+
+def judged(book, begun, **options):
+    """The first `begun` of the plan are answered ok, then the load ends."""
+    for operation in book.header.plan["operations"][:begun]:
+        book.end(book.begin("add", 0, "s", operation["id"], level=operation["level"]))
+    book.phase("heal")
+    return book.judge("availability", **options)
+
+
+def test_what_was_never_begun_was_not_answered():
+    book = planned(*(("stable", 1, {}) for _ in range(10)))
+    result = judged(book, 4, stable_ok_min=0.5)
+    found = the_anomaly(result, "over-budget")
+    assert (found.data, result.figures["never_begun"]) == ({"budget": "stable_ok_min", "share": 0.4}, 6)
+    assert result.figures["by_level"] == {"stable": {"ok": 4, "never": 6}}
+
+
+@pytest.mark.parametrize(("begun", "validity"), [(5, "valid"), (4, "invalid")])
+def test_all_levels_count_what_was_never_begun_in_ok_min(begun, validity):
+    book = planned(*(("local", 1, {}) for _ in range(10)))
+    assert judged(book, begun, ok_min=0.5).validity == validity
+
+
+@pytest.mark.parametrize(
+    ("last", "never"),
+    [(("stable", 9, {}), 1), (("stable", 9.5, {}), 0), (("stable", 1, {"seen": 0.5}), 0)],
+    ids=["due in time", "due within the last time-out", "may have had nothing to name"],
+)
+def test_what_may_rightly_have_had_no_turn_is_not_counted(last, never):
+    book = planned(("stable", 1, {}), last)
+    assert judged(book, 1).figures["never_begun"] == never
+
+
+def test_digests_are_no_clients_operations_even_if_never_begun():
+    book = planned(("local", 1, {}), ("local", 1, {"action": "digest"}))
+    assert judged(book, 1).figures["never_begun"] == 0
+
+
+def test_a_run_that_was_broken_off_had_no_time_to_begin_the_rest():
+    book = planned(*(("stable", 1, {}) for _ in range(10)))
+    book.add(0, 1)
+    assert book.judge("availability", ok_min=1.0).figures["never_begun"] == 0
+
+
+@pytest.mark.parametrize("plan", [{}, {"operations": 3}, {"load_ns": 1, "operation_timeout_ns": 1, "operations": [{}]}])
+def test_of_a_plan_that_is_not_ours_nothing_is_counted(plan):
+    book = Book(msgspec.structs.replace(header(s="gset"), plan=plan))
+    book.add(0, 1)
+    book.phase("heal")
+    result = book.judge("availability", ok_min=1.0)
+    assert (result.validity, result.figures["never_begun"]) == ("valid", 0)
+
+
+def served(level, outcomes, *, node, core=(0, 1), **options):
+    """Node 0 serves twenty at that level; then `node` ends these."""
+    book = Book(header(s="gset", core=core))
+    for each in range(20):
+        book.end(book.begin("add", 0, "s", each, level=level))
+    for each, outcome in enumerate(outcomes):
+        book.end(book.begin("add", node, "s", 100 + each, level=level), outcome)
+    return book.judge("availability", **options)
+
+
+@pytest.mark.parametrize(
+    ("level", "budget"), [("local", "ok_min"), ("stable", "stable_ok_min"), ("quorum", "quorum_ok_min")]
+)
+def test_a_node_that_serves_nobody_does_not_hide_among_others(level, budget):
+    found = the_anomaly(served(level, ["fail"] * 10, node=1, **{budget: 0.5}), "unserved-node")
+    assert found.data == {"node": 1, "level": level, "asked": 10}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "more"),
+    [
+        (["fail"] * 9, {"stable_ok_min": 0.5}),
+        (["fail"] * 9 + ["ok"], {"stable_ok_min": 0.5}),
+        (["fail"] * 10, {"ok_min": 0.5}),
+        (["fail"] * 10, {"stable_ok_min": 0.5, "core": [0]}),
+    ],
+    ids=["asked too seldom", "served once", "no budget for that level", "not of the core"],
+)
+def test_who_served_somebody_or_need_not_is_not_named(outcomes, more):
+    assert served("stable", outcomes, node=1, **more).validity == "valid"

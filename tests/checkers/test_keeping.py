@@ -92,6 +92,54 @@ def test_a_liar_need_not_keep_anything():
     assert ended(mesh).validity == "valid"
 
 
+def test_only_what_it_gave_shows_that_it_keeps_anything():
+    mesh = written()
+    mesh.ask_certificate(0, B, None)
+    result = ended(mesh)
+    assert result.validity == "unknown" and "nodes [0] were not asked" in result.notes[0]
+    assert result.figures["certificates_asked"] == 0
+
+
+def test_given_again_after_the_disk_was_lost_it_was_lost_all_the_same():
+    mesh = written()
+    mesh.wipe(0, fault="wipe")
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    mesh.ask_certificate(0, A, None)
+    assert ended(mesh).validity == "valid"
+
+
+def test_who_was_wiped_before_it_gave_one_is_asked_like_any_other():
+    mesh = Mesh(faults=(WIPE,))
+    mesh.wipe(0, fault="wipe")
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    result = ended(mesh)
+    assert result.validity == "unknown" and "nodes [0] were not asked" in result.notes[0]
+
+
+def test_who_lost_its_disk_after_it_gave_one_need_not_be_asked():
+    mesh = written()
+    mesh.wipe(0, fault="wipe")
+    assert ended(mesh).validity == "valid"
+
+
+def test_a_disk_of_which_the_history_never_tells_may_have_gone_with_it():
+    mesh = written()
+    mesh.fault("kill", "injected")
+    mesh.ask_certificate(0, A, None)
+    result = ended(mesh)
+    assert result.validity == "unknown"
+    assert any("1 certificates are gone, perhaps with disks" in note for note in result.notes)
+
+
+def test_an_answer_that_has_not_come_when_the_history_ends_is_none():
+    mesh = written()
+    mesh.ask_certificate(0, A, certificate(A))
+    mesh.begin("certificate", 0, "", A, final=True)
+    result = ended(mesh)
+    assert result.validity == "unknown" and "node 0 did not say whether it keeps 1 certificates" in result.notes[0]
+
+
 @pytest.mark.parametrize("outcome", ["fail", "info"])
 def test_who_does_not_answer_says_neither(outcome):
     mesh = written()
