@@ -159,6 +159,7 @@ class Accountability:
 
     def _on_proven(self, index: int, event: NodeEvent) -> Anomaly | None:
         agent, proof = event.data.get("agent"), event.data.get("proof")
+        agent = agent.lower() if isinstance(agent, str) else agent
         node, found = event.node, None
         key = repr((agent, proof))
         if key not in self._proofs:

@@ -2,7 +2,8 @@
 
 Decides whether every required fault was put in force, was seen to bite on every node that it was meant for (`bit` of
 `of` in its evidence; links may be idle, so of those one is enough) and was lifted, and whether enough operations were
-answered under load.  It never says invalid: a run that shows little is unknown, whatever the other checkers say of it.
+answered under load.  A liar that surely could reach nobody for as long as it lied has not bitten, whatever it counted
+(`reach`).  It never says invalid: a run that shows little is unknown, whatever the other checkers say of it.
 That a verdict is no better than its evidence is rule 4 of the design.
 
 Complexity: O(1) an event.  Cannot see: whether a fault hit what mattered; only that something felt it.
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from checkers.history import Event, FaultEvent, Header, Phase
+from checkers.history import Event, FaultEntry, FaultEvent, Header, Phase
 from checkers.pairing import Pairing
+from checkers.reach import Reach, Span
 from checkers.verdict import Anomaly, CheckResult, result
 
 NAME = "exposure"
@@ -26,6 +28,9 @@ class Exposure:
         self._faults = header.faults
         self._minimum = {"writes": writes_min, "reads": reads_min}
         self._pairing = Pairing()
+        self._reach = Reach(header)
+        self._lying: dict[str, list[Span]] = {entry.id: [] for entry in header.faults if entry.fault == "byzantine"}
+        self._since: dict[str, int] = {}
         self._stages: dict[str, set[str]] = {}
         self._bites: Counter[str] = Counter()
         self._skipped: dict[str, str] = {}
@@ -35,7 +40,10 @@ class Exposure:
 
     def on_event(self, index: int, event: Event) -> Anomaly | None:
         """Count; nothing here is ever certain to be wrong."""
+        self._reach.on_event(event)
         if type(event) is FaultEvent:
+            if event.fault in self._lying:
+                self._on_lying(event)
             self._stages.setdefault(event.fault, set()).add(event.stage)
             self._bites[event.fault] += int(event.evidence.get("bites", 0))
             bit, meant = event.evidence.get("bit"), event.evidence.get("of")
@@ -52,12 +60,19 @@ class Exposure:
                 self._answered["reads" if action == "read" else "writes"] += 1
         return None
 
+    def _on_lying(self, event: FaultEvent) -> None:
+        if event.stage == "injected":
+            self._since[event.fault] = event.t
+        elif event.stage == "lifted" and event.fault in self._since:
+            self._lying[event.fault].append(Span(self._since.pop(event.fault), event.t))
+
     def final(self) -> CheckResult:
         """Unknown with each reason, or valid with the bites of every fault."""
         unknown: list[str] = []
         notes: list[str] = []
+        alone = self._reach.cut_off(2)
         for entry in self._faults:
-            problem = self._problem(entry.id)
+            problem = self._problem(entry.id) or self._unheard(entry, alone)
             if problem is not None:
                 said = f"{'required' if entry.required else 'opportunistic'} fault {entry.id} ({entry.what}): {problem}"
                 (unknown if entry.required else notes).append(said)
@@ -83,3 +98,12 @@ class Exposure:
         if self._bites[fault] <= 0:
             return "not seen to bite"
         return self._short.get(fault)
+
+    def _unheard(self, entry: FaultEntry, alone: dict[int, list[Span]]) -> str | None:
+        """Whether some of its liars could reach nobody in any of its windows."""
+        windows = self._lying.get(entry.id, [])
+        for node in entry.nodes if windows else ():
+            apart = alone.get(node, [])
+            if all(any(cut.begin <= one.begin and one.end <= cut.end for cut in apart) for one in windows):
+                return f"node {node} reached nobody for as long as it lied"
+        return None

@@ -339,14 +339,45 @@ def read_history(path: Path) -> History:
         raise HistoryError(f"{path.name}: line {number}: core: is to name some of the nodes, and names {header.core}")
     events: list[Event] = []
     torn = None
+    references = _References(header)
     for number, line, whole in lines:
         try:
             events.append(_decode_event(line))
+            problem = references.problem(events[-1])
+            if problem is not None:
+                raise HistoryError(f"{path.name}: line {number}: {problem}")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if whole:
                 raise HistoryError(f"{path.name}: line {number}: {error}") from None
             torn = f"{path.name}: line {number} is torn and was passed over"
     return History(header=header, events=events, torn=torn)
+
+
+class _References:
+    """What events refer to must be there: a line too many or too few is no history of that run."""
+
+    def __init__(self, header: Header) -> None:
+        self._faults = {entry.id for entry in header.faults}
+        self._nodes = {entry.index for entry in header.nodes}
+        self._open: set[int] = set()
+        self._begun: set[int] = set()
+
+    def problem(self, event: Event) -> str | None:
+        """What is wrong with `event`, coming next."""
+        if isinstance(event, Invoke):
+            if event.op in self._begun:
+                return f"op: {event.op} was invoked before"
+            self._begun.add(event.op)
+            self._open.add(event.op)
+        elif isinstance(event, Complete):
+            if event.op not in self._open:
+                return f"op: {event.op} is not in flight"
+            self._open.discard(event.op)
+        elif isinstance(event, FaultEvent) and event.fault not in self._faults:
+            return f"fault: {event.fault} is none of the header's"
+        if isinstance(event, Invoke | NodeEvent) and event.node not in self._nodes:
+            return f"node: no node {event.node}"
+        return None
 
 
 def _numbered(data: bytes) -> Iterator[tuple[int, bytes, bool]]:

@@ -59,8 +59,8 @@ class Keeping:
             f"node {node} did not say whether it keeps {times} certificates"
             for node, times in sorted(self._unanswered.items())
         ]
-        givers = {node for (node, _), given in self._given.items() if not self._wipes.after(node, given)}
-        silent = sorted(givers - set(self.asked) - set(self._unanswered))
+        keepers = {node for (node, _), given in self._given.items() if not self._wipes.after(node, given)}
+        silent = sorted(keepers - set(self.asked) - set(self._unanswered))
         if silent:
             unknown.append(f"nodes {silent} were not asked for the certificates that they have given")
         had = [operation for operation in self._lacking if self._had(operation.invoke)]

@@ -41,7 +41,7 @@ class Wipes:
     """
 
     def __init__(self, header: Header) -> None:
-        self._kills = {entry.id for entry in header.faults if entry.fault == "kill"}
+        self._kills = {entry.id: entry.nodes for entry in header.faults if entry.fault == "kill"}
         self._injected: dict[str, int] = {}
         self._pending: set[str] = set()
         self._wipes: dict[int, list[tuple[int, int]]] = {}  # node -> (injected, told)
@@ -58,7 +58,8 @@ class Wipes:
             self._pending.discard(event.fault)
         if event.evidence.get("disk") != "wipe":
             return []
-        nodes = [int(node) for node in str(event.evidence.get("nodes", "")).split(",") if node]
+        told = [int(node) for node in str(event.evidence.get("nodes", "")).split(",") if node]
+        nodes = [node for node in told if node in self._kills.get(event.fault, ())]
         for node in nodes:
             self._wipes.setdefault(node, []).append((self._injected.get(event.fault, event.t), event.t))
         return nodes

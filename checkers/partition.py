@@ -167,7 +167,8 @@ class Partition:
             return result(NAME, self._anomalies, unknown=["there is no roster, so there is nothing to be cut off from"])
         if not self._told:
             return result(NAME, self._anomalies, unknown=["no correct node told of its state"])
-        self._anomalies += self._rejoining.judge()
+        unreconciled, mute = self._rejoining.judge()
+        self._anomalies += unreconciled
         cut_off = self._reach.cut_off(quorum.size)
         slow_ns = quorum.detection_ns * 3 // 4 - self._round_trip_ns
         calm = slow_ns > 0 and not self._network.loss
@@ -183,7 +184,7 @@ class Partition:
             self._judge_alarms(number, node, connected[number], quorum.detection_ns)
             detections += _detections(node, cut_off[number], quorum.detection_ns)
             recoveries += _recoveries(node, undisturbed[number])
-        unknown = self._excused[:EXCUSED_MAX]
+        unknown = self._excused[:EXCUSED_MAX] + mute
         wanted = self._wanted(cut_off, quorum.detection_ns) if self._detections_min is None else self._detections_min
         if len(detections) < wanted:
             unknown.append(f"{len(detections)} partitions were detected, at least {wanted} are needed")

@@ -36,6 +36,7 @@ class Rejoining:
         self._since: dict[int, int] = {}  # when the node's present recovery began
         self._healthy: list[tuple[int, int, int, int]] = []  # (node, recovery began, healthy, event)
         self._lossy: set[int] = set()
+        self._telling: set[int] = set()  # nodes that tell what they accept
 
     def on_event(self, index: int, event: Event) -> None:
         """Follow what is acknowledged, accepted and said."""
@@ -57,6 +58,7 @@ class Rejoining:
             known.setdefault(event.data["id"], self._timeline.place(event))
         elif event.name == "accepted":
             t = self._timeline.place(event)
+            self._telling.add(event.node)
             for commit in event.data["ids"]:
                 known.setdefault(commit, t)
         elif event.name == "events-lost":
@@ -67,12 +69,13 @@ class Rejoining:
             began = self._since.pop(event.node)
             self._healthy.append((event.node, began, self._timeline.place(event), index))
 
-    def judge(self) -> list[Anomaly]:
-        """`healthy-before-reconciled`, once a recovery."""
+    def judge(self) -> tuple[list[Anomaly], list[str]]:
+        """(`healthy-before-reconciled`, once a recovery; what cannot be judged)."""
         found = []
+        mute = sorted({node for node, *_ in self._healthy} - self._telling) if self._acknowledged else []
         for node, began, healthy, event in self._healthy:
             due = healthy + self._grace_ns
-            if node in self._lossy or due > self._timeline.heard_until(node):
+            if node in self._lossy or node in mute or due > self._timeline.heard_until(node):
                 continue
             known = self._known[node]
             certified = self._acknowledged[: bisect_left(self._acknowledged, (began, ""))]
@@ -84,4 +87,5 @@ class Rejoining:
                 )
                 data = {"node": node, "ids": missing[:NAMED_MAX]}
                 found.append(Anomaly("healthy-before-reconciled", said, [event], data))
-        return found
+        said = f"nodes {mute} never told what they accept: whether they had reconciled before they were healthy"
+        return found, [f"{said} was not judged"] if mute else []

@@ -4,7 +4,8 @@ Decides, from the `selected` events of the correct nodes:
 
 `selected-twice`    a round picked a peer twice
 `too-few`           a round picked fewer than min(k, available) peers; before the last round of a telling, fewer than
-                    min(k, correct peers that nothing kept from it, if no fewer were available then and before)
+                    min(k, correct peers that nothing kept from it, if no fewer were available then and before): on a
+                    network without loss, and while its machine had an idle processor, for else silence may do
 `selected-itself`, `selected-stranger`   a round picked the node itself, or somebody who is no member
 `not-uniform`       under the strategy "random", while no fault was in force and all peers were available, a node's
                     picks are so uneven that chance explains it less than once in 10^6 (Pearson's chi-square, 1900)
@@ -125,6 +126,8 @@ class Selection:
                 self._keeping.discard(event.fault)
         if type(event) is NodeEvent and event.name == "crashed" and event.node in self._entries:
             self._crashed.add(self._entries[event.node].agent)
+        if type(event) is NodeEvent and event.name == "starved":
+            self._apart.update(self._told)
         if type(event) is not NodeEvent or event.node not in self._told:
             return None
         if event.name in ("suspected", "proven"):
@@ -145,7 +148,7 @@ class Selection:
         if event.node not in self._apart:
             told.tellings += 1
             told.unexplained += least < there
-            surely = there if least >= there else 0
+            surely = there if least >= there and not self._header.network.loss else 0
         elif not self._keeping:
             self._apart.discard(event.node)
         bound = self._bound(event.node, k, least)

@@ -78,10 +78,17 @@ def check(path: Path, *, names: Sequence[str], all_figures: bool) -> int:
     except ValueError as error:
         raise BadInput(str(found), "header", str(error)) from None
     print("\n".join(verdict_lines(verdict, all_figures=all_figures)))
-    expect = msgspec.convert(history.header.plan.get("expect", {}), Expect)
-    if meets(expect, verdict) and not names:
+    if names:  # what the campaign expects is of all its checkers together
+        return {"valid": EXIT_VALID, "invalid": EXIT_INVALID, "unknown": EXIT_UNKNOWN}[verdict.validity]
+    try:
+        expect = msgspec.convert(history.header.plan.get("expect", {}), Expect)
+    except msgspec.ValidationError as error:
+        raise BadInput(str(found), "header.plan.expect", str(error)) from None
+    if meets(expect, verdict):
+        print("as expected")
         return EXIT_VALID
-    return {"valid": EXIT_VALID, "invalid": EXIT_INVALID, "unknown": EXIT_UNKNOWN}[verdict.validity]
+    print(f"expected {expect.validity}{': ' if expect.anomalies else ''}{', '.join(expect.anomalies)}")
+    return EXIT_UNKNOWN if verdict.validity == "unknown" else EXIT_INVALID
 
 
 def _history(path: Path) -> History:

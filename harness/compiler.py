@@ -75,6 +75,7 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
     )
     _try_checks(plan, source)
     _expect(plan, source)
+    _quorums_are_judged(plan, source)
     return plan
 
 
@@ -115,6 +116,8 @@ def _cluster(campaign: Campaign, source: str, transport: Transport | None) -> Pl
         f"names {len(asked.regions)} of {nodes} nodes",
     )
     _require(asked.strategy != "region" or bool(asked.regions), source, "cluster.strategy", '"region" needs regions')
+    for index, region in enumerate(asked.regions):
+        _require(bool(region.strip()), source, f"cluster.regions[{index}]", "is empty")
     _network(campaign, source)
     return PlannedCluster(
         nodes=nodes,
@@ -198,6 +201,8 @@ def _workloads(campaign: Campaign, nodes: int, source: str) -> list[tuple[Worklo
             "is not in 1 .. 1000",
         )
         _require(spec.nodes is None or bool(spec.nodes), source, f"{place}.nodes", "names no node")
+        once = len(set(spec.nodes or ())) == len(spec.nodes or ())
+        _require(once, source, f"{place}.nodes", "names each node at most once")
         for node in spec.nodes or ():
             _require(0 <= node < nodes, source, f"{place}.nodes", f"no node {node}; nodes are 0 to {nodes - 1}")
         name = spec.object or f"{spec.type}{index}"
@@ -257,7 +262,25 @@ def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: 
         _require(not problem, source, "cluster.wiring", f'{one.id} ({one.what}) needs wiring = "{wanted}"')
 
 
+def _quorums_are_judged(plan: Plan, source: str) -> None:
+    """Beyond f, what quorums promise is not judged: a claim that the run is valid would claim it all the same."""
+    wiped = {
+        node
+        for one in plan.faults
+        if isinstance(one.fault, Kill) and one.fault.disk == "wipe"
+        for node in one.fault.nodes
+    }
+    hurt = len(wiped.union(seats_of(plan.faults)))
+    judged = any(check.name == "quorum" for check in plan.checks)
+    said = f'cannot be "valid" with the checker quorum: {hurt} nodes lie or lose their disks, more than f = '
+    fine = plan.expect.validity != "valid" or not judged or hurt <= plan.cluster.faulty
+    _require(fine, source, "expect.validity", f"{said}{plan.cluster.faulty}, and beyond f it promises nothing")
+
+
 def _core(campaign: Campaign, correct: tuple[int, ...], nodes: int, source: str) -> tuple[int, ...]:
+    drawn = any(isinstance(one, ByzantineSpec) and one.pick is not None for one in campaign.faults)
+    said = "cannot be named where the seed draws who lies: under some seed one of these would"
+    _require(campaign.core is None or not drawn, source, "core", said)
     core = correct if campaign.core is None else tuple(sorted(campaign.core))
     _require(bool(core), source, "core", "names no node: nothing would have to converge")
     _require(len(set(core)) == len(core), source, "core", "names each node at most once")

@@ -122,6 +122,7 @@ def _check_references(plan: Plan, source: str) -> None:
     nodes = plan.cluster.nodes
     if nodes < 1 or len(plan.cluster.regions) != nodes:
         raise BadInput(source, "cluster", "needs at least one node, and a region for each")
+    _check_core(plan, source)
     names = {entry.name for entry in plan.objects}
     ids: set[int] = set()
     for index, operation in enumerate(plan.operations):
@@ -137,6 +138,27 @@ def _check_references(plan: Plan, source: str) -> None:
         for node in fault_nodes(planned):
             if not 0 <= node < nodes:
                 raise BadInput(source, f"faults[{index}]", f"no node {node}; nodes are 0 to {nodes - 1}")
+
+
+def _check_core(plan: Plan, source: str) -> None:
+    """Without a core that can converge, a run has no end; beyond these numbers nothing was ever computed."""
+    cluster, core = plan.cluster, plan.core
+    correct = set(range(cluster.nodes)) - set(byzantine_seats(plan))
+    if not core or len(set(core)) != len(core) or not correct.issuperset(core):
+        raise BadInput(source, "core", f"is to name some of the nodes {sorted(correct)}, each once")
+    if not 0 <= cluster.faulty <= (cluster.nodes - 1) // 3:
+        raise BadInput(source, "cluster.faulty", f"{cluster.faulty} of {cluster.nodes} nodes")
+    numbers = {
+        "cluster.fanout": cluster.fanout,
+        "cluster.gossip_interval_ns": cluster.gossip_interval_ns,
+        "cluster.probe_interval_ns": cluster.probe_interval_ns,
+        "cluster.probe_misses": cluster.probe_misses,
+        "load_ns": plan.load_ns,
+        "operation_timeout_ns": plan.operation_timeout_ns,
+    }
+    for place, number in numbers.items():
+        if number < 1:
+            raise BadInput(source, place, f"{number} is less than 1")
 
 
 def fault_nodes(planned: PlannedFault) -> list[int]:

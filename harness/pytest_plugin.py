@@ -65,9 +65,13 @@ def check_options(config: pytest.Config) -> None:
 def missing_altogether(where: Where) -> str | None:
     """Why nothing at all can be run on that backend here, a line; None if something can.
 
-    The simulator and local processes need no more than this Python; what a single campaign needs beyond is its own
-    skip.
+    The simulator has no mesh but ours.  It and local processes need no more than this Python; what a single campaign
+    needs beyond is its own skip.
     """
+    from harness.subject import REFERENCE
+
+    if where.backend == "sim" and where.subject is not REFERENCE:
+        return f"it has the reference mesh alone, and not {where.subject.name}: add --knhk-backend local or docker"
     if where.backend != "docker":
         return None
     from harness.docker.engine import NODE_IMAGE, RELAY_IMAGE, problem_here

@@ -61,6 +61,22 @@ def test_checking_the_history_gives_the_same_verdict(kept, capsys):
     assert verdict_part(capsys.readouterr().out) == verdict_part(printed)
 
 
+def test_check_ends_as_run_does_where_the_campaign_expects_otherwise(kept, tmp_path, capsys):
+    header, _, events = (kept[0] / "history.jsonl").read_text().partition("\n")
+    claims = json.loads(header)
+    claims["plan"]["expect"] = {"validity": "invalid", "anomalies": ["diverged"]}
+    hopeful = tmp_path / "history.jsonl"
+    hopeful.write_text(json.dumps(claims) + "\n" + events)
+    assert main(["check", str(hopeful)]) == EXIT_INVALID
+    assert "\nexpected invalid: diverged\n" in capsys.readouterr().out
+    assert main(["check", str(hopeful), "--checker", "convergence"]) == EXIT_VALID
+    assert "expected" not in capsys.readouterr().out
+    claims["plan"]["expect"] = {"validity": "perhaps"}
+    hopeful.write_text(json.dumps(claims) + "\n" + events)
+    assert main(["check", str(hopeful)]) == EXIT_BAD_INPUT
+    assert "header.plan.expect" in capsys.readouterr().err
+
+
 def test_an_acknowledged_element_that_is_edited_out_is_named_with_its_nodes(kept, tmp_path, capsys):
     edited = tmp_path / "history.jsonl"
     lines = (kept[0] / "history.jsonl").read_text().splitlines()
@@ -105,6 +121,7 @@ type = "gset"
         ("[cluster]\nstrategy = 'best'", "", "cluster.strategy: Invalid enum value 'best'"),
         ("[cluster]\nregions = ['a']", "", "cluster.regions: names 1 of 4 nodes"),
         ("[cluster]\nstrategy = 'region'", "", 'cluster.strategy: "region" needs regions'),
+        ("[cluster]\nregions = ['eu', ' ', 'us', 'us']", "", "cluster.regions[1]: is empty"),
         ("[cluster]\nframe_bytes_max = 100", "", "cluster.frame_bytes_max: is not in 52000"),
         ("[cluster]\ngossip_interval_ms = inf", "", "cluster.gossip_interval_ms: is not in 1"),
         ("", f"object = '{'x' * 300}'", "workloads[0].object: a name has 1 to 256 bytes"),
@@ -117,6 +134,23 @@ type = "gset"
         ("", "rate = inf", "workloads[0].rate: is not in"),
         ("", "removes = 0.5", "workloads[0].removes: a gset only grows"),
         ("", "nodes = [7]", "workloads[0].nodes: no node 7; nodes are 0 to 3"),
+        ("", "nodes = [1, 1]", "workloads[0].nodes: names each node at most once"),
+        (
+            "core = [0, 1]",
+            "[[faults]]\nfault='byzantine'\nstrategy='forge'\npick=1",
+            "core: cannot be named where the seed draws who lies",
+        ),
+        (
+            "[assumes]\nbyzantine_and_wiped_max = 2\n[cluster]\nroster = true",
+            "[[faults]]\nfault='byzantine'\nstrategy='silent'\npick=2",
+            'expect.validity: cannot be "valid" with the checker quorum: 2 nodes lie or lose their disks, more than f',
+        ),
+        (
+            "[assumes]\nbyzantine_and_wiped_max = 2\n[cluster]\nroster = true",
+            "[[faults]]\nfault='byzantine'\nstrategy='silent'\nnodes=[0]\n"
+            "[[faults]]\nfault='kill'\ndisk='wipe'\nnodes=[1]",
+            'expect.validity: cannot be "valid" with the checker quorum: 2 nodes',
+        ),
         ("core = [9]", "", "core: no node 9"),
         ("core = [0, 0, 1]", "", "core: names each node at most once"),
         (
@@ -203,6 +237,14 @@ def test_a_plan_that_was_edited_badly_is_one_line(kept, tmp_path, capsys):
         ("faults[0]", lambda p: p["faults"][0]["fault"].__setitem__("links", [[0, 9]])),
         ("faults[0].fault", lambda p: p["faults"][0]["fault"].__setitem__("links", [[0, 0]])),
         ("format", lambda p: p.__setitem__("format", 99)),
+        ("core", lambda p: p.__setitem__("core", [])),
+        ("core", lambda p: p.__setitem__("core", [0, 0])),
+        ("core", lambda p: p.__setitem__("core", [99])),
+        ("cluster.faulty", lambda p: p["cluster"].__setitem__("faulty", 2)),
+        ("cluster.faulty", lambda p: p["cluster"].__setitem__("faulty", -1)),
+        ("cluster.probe_misses", lambda p: p["cluster"].__setitem__("probe_misses", 0)),
+        ("cluster.gossip_interval_ns", lambda p: p["cluster"].__setitem__("gossip_interval_ns", 0)),
+        ("operation_timeout_ns", lambda p: p.__setitem__("operation_timeout_ns", -5)),
         ("load_ns", lambda p: p.__setitem__("load_ns", "soon")),
     ):
         broken = json.loads(json.dumps(plan))

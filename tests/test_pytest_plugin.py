@@ -66,6 +66,16 @@ def test_a_backend_that_was_asked_for_and_is_not_there_fails_unless_skips_are_al
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "outcome"), [((), 1, "1 failed"), (("--knhk-allow-skips",), 0, "1 skipped")]
+)
+def test_another_mesh_in_the_simulator_is_no_green_gate(run, options, code, outcome):
+    subject = CAMPAIGNS.parent.parent / "docs" / "examples" / "naive-gset" / "subject.toml"
+    found, output = run({"halves": HALVES}, "--knhk-subject", str(subject), *options)
+    assert (found, outcome in output) == (code, True), output
+    assert "the reference mesh alone, and not naive-gset: add --knhk-backend local or docker" in output
+
+
 def test_bad_input_is_one_line_that_names_the_place(run):
     code, output = run({"bad": HALVES.replace('shape = "halves"', 'shape = "halfs"')})
     assert code == 1 and 'bad.toml: faults[0].shape: unknown shape "halfs"' in output

@@ -22,6 +22,7 @@ class Liar:
         self._signer = signer
         self._random = random
         self._strategies: dict[str, tuple[Strategy, Attacker]] = {}
+        self._before: dict[str, int] = {}  # how often each had lied when its fault began
         self._former: dict[str, tuple[Strategy, Attacker]] = {}
 
     def lie(self, fault: str, strategy: str) -> None:
@@ -33,18 +34,19 @@ class Liar:
         if kept is None:
             attacker = Attacker(self.node, self._signer, random=self._random)
             kept = self._former[strategy] = (STRATEGIES[strategy](attacker), attacker)
-        kept[1].lies = 0
+        self._before[fault] = kept[1].lies
         self._strategies[fault] = kept
         kept[0].begins()
 
     def stop(self, fault: str) -> int:
         """Follow it no more; returns how often it lied meanwhile."""
-        _, attacker = self._strategies.pop(fault)
-        return attacker.lies
+        lies = self.lies(fault)
+        del self._strategies[fault], self._before[fault]
+        return lies
 
     def lies(self, fault: str) -> int:
         """How often it has lied for `fault` so far."""
-        return self._strategies[fault][1].lies
+        return self._strategies[fault][1].lies - self._before[fault]
 
     def start(self, now: Instant) -> list[Effect]:
         """As a node."""

@@ -31,8 +31,9 @@ def subject_lacks(plan: Plan, subject: Subject) -> list[str]:
     lacks = [f"{one.type} ({subject.name})" for one in plan.objects if one.type not in subject.types]
     if cluster.transport not in subject.transports:
         lacks.append(f"{cluster.transport} ({subject.name})")
-    if cluster.roster and "stable" not in subject.offers:
-        lacks.append(f"stable writes ({subject.name})")
+    if cluster.roster:  # who neither tells of votes and states nor of what was read can be held to nothing there
+        wanted = {"stable": "stable writes", "events": "events", "visibility": "visibility"}
+        lacks += [f"{said} ({subject.name})" for offer, said in wanted.items() if offer not in subject.offers]
     if cluster.nodes > NODES_MAX:
         lacks.append(f"more than {NODES_MAX} nodes")
     possible = LINK_CAPABILITIES[cluster.transport]

@@ -55,7 +55,10 @@ def header(*, nodes: int = 3, core: Iterable[int] | None = None, checks: Any = (
             specification_rounds=4.58,
         ),
         checks=[one if isinstance(one, CheckEntry) else CheckEntry(one) for one in checks],
-        faults=[one if isinstance(one, FaultEntry) else FaultEntry(one, "kill", True) for one in faults],
+        faults=[
+            one if isinstance(one, FaultEntry) else FaultEntry(one, "kill", True, nodes=tuple(range(nodes)))
+            for one in faults
+        ],
     )
 
 

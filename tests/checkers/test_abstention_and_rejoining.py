@@ -97,9 +97,18 @@ DONE = Phase(phase="done", t=1000 * MS)
 )
 def test_a_node_is_healthy_again_only_with_what_was_certified_before(events, found):
     checker = Rejoining(header(nodes=4, s="gset", faults=[WIPED]))
-    for index, event in enumerate([*events, DONE]):
+    for index, event in enumerate([accepted(1, "before"), *events, DONE]):
         checker.on_event(index, event)
-    assert [one.name for one in checker.judge()] == (["healthy-before-reconciled"] if found else [])
+    anomalies, unknown = checker.judge()
+    assert [one.name for one in anomalies] == (["healthy-before-reconciled"] if found else []) and not unknown
+
+
+def test_who_never_tells_what_it_accepts_is_unknown_and_not_convicted():
+    checker = Rejoining(header(nodes=4, s="gset", faults=[WIPED]))
+    for index, event in enumerate([*stable(0, 20, "a"), *RECOVERY, HEALTHY, DONE]):
+        checker.on_event(index, event)
+    anomalies, unknown = checker.judge()
+    assert not anomalies and "nodes [2] never told what they accept" in unknown[0]
 
 
 def test_what_nobody_could_hear_is_held_against_nobody():
@@ -107,4 +116,4 @@ def test_what_nobody_could_hear_is_held_against_nobody():
     lost = NodeEvent(node=2, name="events-lost", monotonic=0, wall=0, t=0, data={"count": 3})
     for index, event in enumerate([lost, *stable(0, 20, "a"), *RECOVERY, HEALTHY, DONE]):
         checker.on_event(index, event)
-    assert checker.judge() == []
+    assert checker.judge()[0] == []

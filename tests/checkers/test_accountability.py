@@ -74,7 +74,6 @@ BAD = {
         "network",
         proof(LIAR, headers=two(*(commit_header(LIAR, body, network=bytes(32)) for body in (b"one", b"other")))),
     ),
-    "ids that do not ascend": ("order", proof(LIAR, headers=turned(two(ONE, commit_header(LIAR, b"other"))))),
     "against somebody else": ("author", proof(2)),
     "signed by somebody else": ("signature", proof(LIAR, signer=2)),
     "one signature for both": ("signature", spoiled(lambda p: p.update(second_signature=p["first_signature"]))),
@@ -103,6 +102,14 @@ def test_a_proof_against_a_liar_is_as_it_should_be():
         proves(book, node, 100)
     found = done(book)
     assert found.validity == "valid" and found.figures["proven"] == 3
+
+
+def test_two_commits_are_a_proof_in_either_order_and_an_agent_in_either_case():
+    book = mesh()
+    turned_round = proof(LIAR, headers=turned(two(ONE, commit_header(LIAR, b"other"))))
+    for node in (0, 1, 2):
+        book.tell(node, "proven", agent=AGENTS[LIAR].upper(), proof=turned_round)
+    assert done(book).validity == "valid"
 
 
 def test_a_correct_node_is_never_proven():

@@ -47,6 +47,38 @@ def test_a_fault_on_several_nodes_must_be_seen_on_each(bit, meant, validity):
     assert (f"seen to bite on {bit} of {meant} nodes" in "".join(found.notes)) == (validity == "unknown")
 
 
+def lying(cut_first, *, liar=2, apart=(2,)):
+    """A liar that counts twenty lies, and a cut around it that is put in force before it lies, or afterwards."""
+    links = tuple((a, b) for a in range(3) for b in range(3) if a != b and (a in apart or b in apart))
+    faults = [
+        FaultEntry("lies", "byzantine", True, "node lies", nodes=(liar,)),
+        FaultEntry("cut", "cut", True, "cut", links=links),
+    ]
+    book = Book(header(s="gset", core=[0, 1], faults=faults))
+    book.phase("load")
+    if cut_first:
+        book.fault("cut", "injected")
+    book.fault("lies", "injected")
+    if not cut_first:
+        book.fault("cut", "injected")
+    book.fault("lies", "lifted", bites=20)
+    book.fault("cut", "lifted", bites=5)
+    book.add(0, 1)
+    book.read(0, [1])
+    return book.judge("exposure")
+
+
+def test_who_lies_where_nobody_hears_it_has_not_bitten():
+    found = lying(True)
+    assert found.validity == "unknown"
+    assert found.notes == ["required fault lies (node lies): node 2 reached nobody for as long as it lied"]
+
+
+@pytest.mark.parametrize(("cut_first", "apart"), [(False, (2,)), (True, (0,))], ids=["heard at first", "another's cut"])
+def test_who_was_heard_for_a_while_has_bitten(cut_first, apart):
+    assert lying(cut_first, apart=apart).validity == "valid"
+
+
 @pytest.mark.parametrize("stages", [(), ("skipped",), ("injected",)])
 def test_an_opportunistic_fault_is_only_noted(stages):
     found = run(*stages, required=False).judge("exposure")

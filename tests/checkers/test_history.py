@@ -124,6 +124,37 @@ def test_a_whole_line_that_cannot_be_read_is_an_error_with_file_and_line(written
 
 
 @pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"kind":"fault","fault":"f9","stage":"injected","t":1}', "fault: f9 is none of the header's"),
+        (b'{"kind":"complete","op":1,"t":9,"outcome":"ok"}', "op: 1 is not in flight"),
+        (b'{"kind":"complete","op":77,"t":9,"outcome":"ok"}', "op: 77 is not in flight"),
+        (
+            b'{"kind":"invoke","op":1,"process":"p","node":0,"t":9,"intended":9,"object":"s","action":"add"}',
+            "op: 1 was invoked before",
+        ),
+        (
+            b'{"kind":"invoke","op":77,"process":"p","node":9,"t":9,"intended":9,"object":"s","action":"add"}',
+            "node: no node 9",
+        ),
+        (b'{"kind":"node","node":9,"name":"crashed","monotonic":1,"wall":1,"t":1}', "node: no node 9"),
+    ],
+)
+def test_a_line_too_many_or_about_what_is_not_there_is_an_error_with_its_place(written, line, said):
+    lines = text_of(small()).encode().splitlines()
+    lines.append(line)
+    with pytest.raises(HistoryError, match=rf"^history\.jsonl: line {len(lines)}: {said}$"):
+        read_history(written(b"\n".join(lines) + b"\n"))
+
+
+def test_a_line_too_few_is_an_error(written):
+    lines = text_of(small()).splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if '"kind":"invoke"' in line)
+    with pytest.raises(HistoryError, match="is not in flight"):
+        read_history(written("".join(lines[:first] + lines[first + 1 :]).encode()))
+
+
+@pytest.mark.parametrize(
     ("data", "said"),
     [
         (b"", "is no header"),

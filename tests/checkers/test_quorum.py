@@ -357,7 +357,7 @@ def test_a_remove_that_was_over_or_that_failed_took_nothing(begun, outcome):
 
 
 def wiped(*, byzantine, wiped_nodes):
-    mesh = Mesh(byzantine=byzantine, faults=[WIPE])
+    mesh = Mesh(byzantine=byzantine, faults=[fault("wipe", "kill", 0, 1, 3)])
     mesh.commit(0, A)
     mesh.write(0, "x", commit=A, certificate=certificate(A))
     mesh.stage("wipe", "injected", 10)
@@ -374,6 +374,16 @@ def test_a_lost_disk_is_no_excuse_while_f_are_faulty():
 def test_beyond_f_it_is_noted_and_not_judged(byzantine, wiped_nodes):
     found = wiped(byzantine=byzantine, wiped_nodes=wiped_nodes)
     assert found.validity == "valid" and "more than 1" in found.notes[0]
+
+
+@pytest.mark.parametrize("killed", [(3,), ()], ids=["another", "none"])
+def test_a_disk_that_no_kill_was_about_is_not_lost(killed):
+    mesh = Mesh(faults=[fault("wipe", "kill" if killed else "pause", *killed)])
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    mesh.stage("wipe", "injected", 10)
+    mesh.stage("wipe", "lifted", 20, disk="wipe", nodes="0,1,2")
+    assert "stable-write-lost" in names(ending(mesh, ()).judge("quorum"))
 
 
 def test_who_lies_and_is_wiped_counts_once():

@@ -6,7 +6,17 @@ import msgspec
 import pytest
 
 from checkers.compose import check
-from checkers.history import CheckEntry, FaultEntry, FaultEvent, Header, History, NodeEntry, NodeEvent, Phase
+from checkers.history import (
+    CheckEntry,
+    FaultEntry,
+    FaultEvent,
+    Header,
+    History,
+    NetworkEntry,
+    NodeEntry,
+    NodeEvent,
+    Phase,
+)
 from checkers.selection import chi_square_tail
 from tests.checkers.histories import header as plain_header
 
@@ -263,6 +273,20 @@ def test_an_eclipse_is_not_excused_by_the_victim_s_own_word():
 
 def test_rounds_that_pick_nobody_are_found_in_the_midst_of_a_telling():
     hollow = [picked if number % 10 == 9 else [] for number, picked in enumerate(uniform(0))]
+    assert "too-few" in judge(header(), everybody(n0=hollow))[1]
+
+
+@pytest.mark.parametrize("why", ["a lossy network", "no idle processor"])
+def test_who_may_have_fallen_silent_in_between_may_have_been_passed_over(why):
+    made = header()
+    if why == "a lossy network":
+        made = msgspec.structs.replace(made, network=NetworkEntry(loss=0.5))
+    hollow = [picked[: 1 if number == 15 else K] for number, picked in enumerate(uniform(0))]
+    events = everybody(n0=hollow)
+    if why == "no idle processor":
+        places = [at for at, event in enumerate(events) if event.node == 0]
+        events.insert(places[1], NodeEvent(node=3, name="starved", monotonic=0, wall=0, t=0, data={"for_ns": 9}))
+    assert judge(made, events)[0] == "valid"
     assert "too-few" in judge(header(), everybody(n0=hollow))[1]
 
 

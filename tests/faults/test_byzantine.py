@@ -303,6 +303,18 @@ def test_a_strategy_that_comes_back_goes_on_where_it_was():
     assert min(opened(made, wire).seq for _, wire in wires(rounds(made, 1))) > max(before)
 
 
+def test_windows_that_touch_or_overlap_count_their_own_lies():
+    made = liar()
+    made.lie("first", "equivocate")
+    rounds(made, 2)
+    alone = made.lies("first")
+    made.lie("second", "equivocate")
+    assert (made.lies("first"), made.lies("second")) == (alone, 0)
+    rounds(made, 1)
+    assert alone > 0 and made.stop("first") == alone + made.lies("second") > alone
+    assert made.stop("second") > 0
+
+
 CAMPAIGN = """
 name = "lies"
 shows = "x"
