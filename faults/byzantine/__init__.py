@@ -9,7 +9,7 @@ the module that has it:
     pasts     deep, wide, orphan, scatter
     frames    replay, inflate, behind, withhold, selective, garbage, flood, silent, lie-latency
     votes     double-vote, double-propose, late-propose, hollow-propose, short-certificate
-    here      mix: each round another one of those
+    strategies   mix: every few rounds another one of those, save vouch
 
 An attacker's own writes go to an object of its own (`LIARS`), so that no client's value depends on them, and it tells
 the harness of every commit that it signs: a nemesis keeps no secrets from whoever judges.

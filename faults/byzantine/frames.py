@@ -1,6 +1,6 @@
 """Lies in frames: what is said to whom, how often, or not at all.
 
-replay       old frames once more, to whom they were meant for and to others.
+replay       old frames once more, to whom they were meant for; what others said, as its own.
 inflate      claims of heads and frontiers that do not exist.  A claim changes nothing but where to ask.
 behind       votes for what is new, and tells whoever asks for its frontier that it knows nothing: that counts at once,
              and a quorum of too few, or of answers to an older question, would rest on it.

@@ -33,29 +33,25 @@ _SINGLE: dict[str, type[Strategy]] = {
     "double-propose": votes.DoublePropose,
     "late-propose": votes.LatePropose,
 }
-BETRAYING = (
-    "equivocate",
-    "forge",
-    "bad-signature",
-    "clocks",
-    "orphan",
-    "slander",
-    "garbage",
-    "flood",
-    "double-propose",
-)
-"""Those that get whoever follows them shunned or proven: from then on, for a while or for ever, nobody hears it."""
+SHUNNED = ("forge", "bad-signature", "clocks", "orphan", "slander", "garbage", "flood")
+"""Those that may get whoever follows them suspected: for a while nobody hears it then."""
+
+PROVEN = ("equivocate", "double-propose")
+"""Those that get whoever follows them proven: nobody listens to it ever again."""
+
+NOT_ALONE = ("vouch",)
+"""Those that need another liar, proven before, and so say nothing in a mix, where all are proven in the end."""
 
 ROUNDS_EACH = 5
 
 
 class Mix(Strategy):
-    """Every strategy, each for ROUNDS_EACH rounds, in an order that the seed draws: first those that nobody punishes,
-    then those after which nobody listens any more, and so on from the start."""
+    """Every strategy but NOT_ALONE, each for ROUNDS_EACH rounds, in an order that the seed draws: first those that
+    nobody punishes, then those after which nobody listens for a while, then those after which nobody does any more."""
 
     def __init__(self, attacker: Attacker) -> None:
         super().__init__(attacker)
-        self._strategies = {name: make(attacker) for name, make in _SINGLE.items()}
+        self._strategies = {name: make(attacker) for name, make in _SINGLE.items() if name not in NOT_ALONE}
         self._left: list[str] = []
         self._now = Strategy(attacker)
         self._rounds = 0
@@ -63,7 +59,7 @@ class Mix(Strategy):
     def _order(self) -> list[str]:
         """The last comes first."""
         drawn = {name: self.attacker.random.random() for name in self._strategies}
-        return sorted(drawn, key=lambda name: (name not in BETRAYING, drawn[name]))
+        return sorted(drawn, key=lambda name: (name not in PROVEN, name not in SHUNNED, drawn[name]))
 
     def round(self, now: Instant) -> list[Effect]:
         """Change it now and then."""

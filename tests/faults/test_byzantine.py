@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from faults.byzantine import LIARS, STRATEGIES, Liar
-from faults.byzantine.strategies import BETRAYING
+from faults.byzantine.strategies import NOT_ALONE, PROVEN, ROUNDS_EACH, SHUNNED
 from harness.campaign import parse_campaign
 from harness.compiler import compile_campaign
 from harness.execution import execute
@@ -134,9 +134,11 @@ def test_a_mix_tells_every_lie_and_those_that_shut_it_out_last(monkeypatch):
         monkeypatch.setattr(kind, "begins", lambda self, name=name: begun.append(name))
     made.lie("fault", "mix")
     begun.clear()
-    rounds(made, 5 * (len(STRATEGIES) - 1))
-    assert sorted(begun) == sorted(set(STRATEGIES) - {"mix"})
-    assert set(begun[-len(BETRAYING) :]) == set(BETRAYING)
+    told = set(STRATEGIES) - {"mix", *NOT_ALONE}
+    rounds(made, ROUNDS_EACH * len(told))
+    assert sorted(begun) == sorted(told)
+    last = len(SHUNNED) + len(PROVEN)
+    assert set(begun[-last : -len(PROVEN)]) == set(SHUNNED) and set(begun[-len(PROVEN) :]) == set(PROVEN)
 
 
 def decoded(data):
