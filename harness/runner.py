@@ -42,6 +42,12 @@ SECOND = 1_000_000_000
 _Step = tuple[Sequence[int], Ask]
 
 
+def _one_root(answers: dict[int, Answer]) -> bool:
+    """Whether all of them gave their root, and it is one."""
+    roots = {answer.value["root"] if answer.outcome == "ok" else None for answer in answers.values()}
+    return len(roots) == 1 and None not in roots
+
+
 def header_for(
     plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw: dict[str, Any], subject: Subject = REFERENCE
 ) -> Header:
@@ -244,9 +250,8 @@ class Runner:
         self._survey(self._plan.core, Ask("", "", "digest"), final=False, done=self._polled)
 
     def _polled(self, answers: dict[int, Answer]) -> None:
-        roots = {answer.value["root"] if answer.outcome == "ok" else None for answer in answers.values()}
         now = self._backend.now()
-        if len(roots) == 1 and None not in roots:
+        if _one_root(answers):
             self._final("")
         elif now >= self._quiesce_by:
             self._explain()
@@ -273,18 +278,30 @@ class Runner:
     def _final(self, note: str) -> None:
         self._recorder.phase("final", self._backend.now(), note)
         core = self._plan.core
-        steps: list[_Step] = [(core, Ask(entry.name, entry.type, "read")) for entry in self._plan.objects]
-        steps.append((core, Ask("", "", "digest")))
-        for node in core:
-            steps += [([node], Ask("", "", "certificate", one)) for one in self._acknowledged.some_of(node)]
-        self._final_step(steps)
+        reads: list[_Step] = [(core, Ask(entry.name, entry.type, "read")) for entry in self._plan.objects]
+        self._final_steps(reads, self._final_digest)
 
-    def _final_step(self, steps: list[_Step]) -> None:
+    def _final_digest(self) -> None:
+        self._survey(self._plan.core, Ask("", "", "digest"), final=True, done=self._digested)
+
+    def _digested(self, answers: dict[int, Answer]) -> None:
+        """Ask again where the roots are not one any more: what a liar has kept back comes whenever it pleases, and may
+        have reached some of the core since the poll that had found them equal."""
+        now = self._backend.now()
+        if now < self._quiesce_by and not _one_root(answers):
+            self._backend.call_at(now + self._poll_ns(), self._final_digest)
+            return
+        kept: list[_Step] = []
+        for node in self._plan.core:
+            kept += [([node], Ask("", "", "certificate", one)) for one in self._acknowledged.some_of(node)]
+        self._final_steps(kept, lambda: self._backend.hear(self._done))
+
+    def _final_steps(self, steps: list[_Step], then: Callable[[], None]) -> None:
         if not steps:
-            self._backend.hear(self._done)
+            then()
             return
         nodes, ask = steps[0]
-        self._survey(nodes, ask, final=True, done=lambda _answers: self._final_step(steps[1:]))
+        self._survey(nodes, ask, final=True, done=lambda _answers: self._final_steps(steps[1:], then))
 
     def _done(self) -> None:
         self._recorder.phase("done", self._backend.now())

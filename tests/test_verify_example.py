@@ -120,6 +120,26 @@ def unsigned_proof(lines):
     proven(lines)[0]["proof"]["first_signature"] = "00" * 64
 
 
+def no_certificate_at_all(lines):
+    next(line for line in lines if line.get("certificate"))["certificate"] = {}
+
+
+def kept_without_votes(lines):
+    del next(line for line in lines if line.get("name") == "certified" and line["node"] != LIAR)["data"]["votes"]
+
+
+def proven_without_proof(lines):
+    del proven(lines)[0]["proof"]
+
+
+def acknowledged_without_a_commit(lines):
+    del next(line for line in lines if line.get("certificate"))["commit"]
+
+
+def no_hex(lines):
+    certificates(lines)[0]["votes"][0][1] = "so be it"
+
+
 def nothing_at_all(lines):
     del lines[1:]
 
@@ -128,6 +148,7 @@ BAD = [
     one_of_the_first_for_all, one_voter_for_all, too_few, fewer_than_a_smaller_f_asks_for,
     turned_signature, turned_statement, a_stranger, another_epoch,
     framed, the_same_twice, unsigned_proof, nothing_at_all,
+    no_certificate_at_all, kept_without_votes, proven_without_proof, acknowledged_without_a_commit, no_hex,
 ]  # fmt: skip
 
 
@@ -137,7 +158,22 @@ def test_what_is_not_so_is_not_verified(lines, alter, flags):
     altered = copy.deepcopy(lines)
     alter(altered)
     done = verify(altered, *flags)
-    assert done.returncode != 0 and not done.stdout
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.count("\n") == 1 and (done.stderr.startswith("line ") or alter is nothing_at_all), done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"quorum": null}'])
+def test_what_is_no_history_of_a_mesh_with_a_roster_is_one_line(text):
+    done = subprocess.run([sys.executable, SCRIPT], input=text, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+
+
+def test_what_a_liar_tells_is_passed_over(lines):
+    altered = copy.deepcopy(lines)
+    for line in altered:
+        if line.get("node") == LIAR and line.get("name") in ("certified", "proven"):
+            line["data"] = {}
+    assert verify(altered).stdout == verify(lines).stdout != ""
 
 
 def test_the_order_of_a_proof_s_fields_says_nothing(lines):

@@ -1,4 +1,4 @@
-"""A member that votes for nothing any more once it holds two hundred commits: clients wait for a turn that never comes."""
+"""A member that votes for nothing any more once it holds two hundred commits: clients wait for their turn in vain."""
 
 SHOWS = "campaign equivocators.toml"
 
