@@ -20,8 +20,9 @@ from checkers.history import Event
 from harness.campaign import Campaign, Cluster, Load, WorkloadSpec
 from harness.compiler import compile_campaign
 from harness.execution import execute
+from harness.header import header_for
 from harness.recorder import Recorder
-from harness.runner import Runner, header_for
+from harness.runner import Runner
 from harness.simulator.backend import SimulatorBackend
 from harness.simulator.faults import CAPABILITIES
 from harness.simulator.loop import Loop

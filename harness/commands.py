@@ -17,6 +17,7 @@ from harness.campaign import Expect, read_campaign
 from harness.compiler import compile_campaign
 from harness.errors import EXIT_BAD_INPUT, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, BadInput
 from harness.execution import Outcome, execute, lacking, meets
+from harness.header import contradiction
 from harness.plan import Plan, read_plan
 from harness.progress import share_of
 from harness.render import outcome_line, verdict_lines
@@ -71,6 +72,9 @@ def check(path: Path, *, names: Sequence[str], all_figures: bool) -> int:
     """Judge a stored history with today's checkers."""
     found = find(path, HISTORY)
     history = _history(found)
+    problem = contradiction(history.header)
+    if problem is not None:
+        raise BadInput(str(found), "header", problem)
     if history.torn is not None:
         print(f"note: {history.torn}")
     try:
@@ -80,10 +84,7 @@ def check(path: Path, *, names: Sequence[str], all_figures: bool) -> int:
     print("\n".join(verdict_lines(verdict, all_figures=all_figures)))
     if names:  # what the campaign expects is of all its checkers together
         return {"valid": EXIT_VALID, "invalid": EXIT_INVALID, "unknown": EXIT_UNKNOWN}[verdict.validity]
-    try:
-        expect = msgspec.convert(history.header.plan.get("expect", {}), Expect)
-    except msgspec.ValidationError as error:
-        raise BadInput(str(found), "header.plan.expect", str(error)) from None
+    expect = msgspec.convert(history.header.plan.get("expect", {}), Expect)
     if meets(expect, verdict):
         print("as expected")
         return EXIT_VALID

@@ -17,9 +17,10 @@ from harness.backend import Backend, Drift
 from harness.backends import BACKENDS
 from harness.campaign import Expect
 from harness.errors import BadInput, HostError, RunBroken
+from harness.header import header_for
 from harness.plan import Plan
 from harness.recorder import HistoryFull, HistoryUnwritable, Recorder
-from harness.runner import Runner, header_for
+from harness.runner import Runner
 from harness.store import RunDirectory
 from harness.subject import REFERENCE, Subject
 

@@ -16,25 +16,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
-
-from checkers.history import Complete, Deadline, FaultEntry, Header, Invoke, NetworkEntry, NodeEntry
+from checkers.history import Complete, Invoke
 from faults.vocabulary import At, Kill, PlannedFault, Trigger
 from harness.acknowledged import Acknowledged
 from harness.backend import Answer, Ask, Backend, Evidence
-from harness.bounds import quorum_entry
 from harness.clients import READ_ONLY, Client, Survey
-from harness.plan import Plan, byzantine_seats
+from harness.header import deadline_on
+from harness.plan import Plan
 from harness.recorder import Recorder
-from harness.subject import REFERENCE, Subject
-from harness.versions import versions
 
 QUIESCE_POLLS_AN_INTERVAL = 4
 DEADLINE_GRACE = 2
 """Waiting goes on beyond the deadline by this factor, so that the verdict can tell late from never."""
-
-CHECKS_REST_ON = {"visibility": "visibility"}
-"""Checker to what a subject must offer for it."""
 
 OBSERVER = "observer"
 SECOND = 1_000_000_000
@@ -46,79 +39,6 @@ def _one_root(answers: dict[int, Answer]) -> bool:
     """Whether all of them gave their root, and it is one."""
     roots = {answer.value["root"] if answer.outcome == "ok" else None for answer in answers.values()}
     return len(roots) == 1 and None not in roots
-
-
-def header_for(
-    plan: Plan, backend: Backend, capabilities: tuple[str, ...], raw: dict[str, Any], subject: Subject = REFERENCE
-) -> Header:
-    """The history's header: all that a checker needs, and the whole plan (`raw`).
-
-    A check that rests on what the subject does not offer is left out, and said.
-    """
-    left_out = {
-        check.name: f"{subject.name} does not offer {CHECKS_REST_ON[check.name]}"
-        for check in plan.checks
-        if CHECKS_REST_ON.get(check.name, "") not in ("", *subject.offers)
-    }
-    liars = byzantine_seats(plan)
-    return Header(
-        campaign=plan.campaign,
-        seed=plan.seed,
-        backend=backend.name,
-        nodes=[
-            NodeEntry(index=number, agent=agent, region=plan.cluster.regions[number], byzantine=number in liars)
-            for number, agent in enumerate(backend.agents())
-        ],
-        faulty=plan.cluster.faulty,
-        objects=list(plan.objects),
-        core=list(plan.core),
-        deadline=deadline_on(plan, backend),
-        quorum=quorum_entry(plan, network=backend.network_name, allowance=backend.allowance),
-        checks=[check for check in plan.checks if check.name not in left_out],
-        left_out=left_out,
-        network=network_entry(plan),
-        faults=[fault_entry(one) for one in plan.faults],
-        capabilities=list(capabilities),
-        versions=versions(),
-        plan=raw,
-    )
-
-
-def network_entry(plan: Plan) -> NetworkEntry:
-    """What checkers are told of the network without faults: the worst of its links."""
-    network = plan.cluster.network
-    slowest = max(
-        network.latency_ms + network.jitter_ms, *(one.latency_ms + one.jitter_ms for one in network.between), 0
-    )
-    return NetworkEntry(latency_ms=slowest, loss=max(network.loss, *(one.loss for one in network.between), 0))
-
-
-def fault_entry(planned: PlannedFault) -> FaultEntry:
-    """What checkers are told of a planned fault."""
-    fault: Any = planned.fault
-    return FaultEntry(
-        id=planned.id,
-        fault=type(fault).__name__.lower(),
-        required=planned.required,
-        what=planned.what,
-        links=getattr(fault, "links", ()),
-        nodes=getattr(fault, "nodes", ()),
-        strategy=getattr(fault, "strategy", ""),
-        latency_ms=getattr(fault, "latency_ms", 0.0) + getattr(fault, "jitter_ms", 0.0),
-        loss=getattr(fault, "loss", 0.0),
-        rate_kb_s=getattr(fault, "rate_kb_s", 0.0),
-    )
-
-
-def deadline_on(plan: Plan, backend: Backend) -> Deadline:
-    """The plan's deadline with what this backend's machines need beyond the model."""
-    planned, allowance = plan.deadline, backend.allowance
-    return msgspec.structs.replace(
-        planned,
-        total_ns=planned.total_ns + allowance.reconnect_ns + (planned.rounds + 1) * allowance.exchange_ns,
-        reconnect_ns=planned.reconnect_ns + allowance.reconnect_ns,
-        exchange_ns=planned.exchange_ns + allowance.exchange_ns,
-    )
 
 
 class Runner:
@@ -240,7 +160,7 @@ class Runner:
         now = self._backend.now()
         self._recorder.phase("heal", now, self._abandoned)
         self._recorder.phase("quiesce", now)
-        self._quiesce_by = now + DEADLINE_GRACE * deadline_on(self._plan, self._backend).total_ns
+        self._quiesce_by = now + DEADLINE_GRACE * deadline_on(self._plan, self._backend.allowance).total_ns
         self._poll()
 
     def _poll_ns(self) -> int:

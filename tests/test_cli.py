@@ -74,7 +74,7 @@ def test_check_ends_as_run_does_where_the_campaign_expects_otherwise(kept, tmp_p
     claims["plan"]["expect"] = {"validity": "perhaps"}
     hopeful.write_text(json.dumps(claims) + "\n" + events)
     assert main(["check", str(hopeful)]) == EXIT_BAD_INPUT
-    assert "header.plan.expect" in capsys.readouterr().err
+    assert "header: plan: Invalid enum value 'perhaps'" in capsys.readouterr().err
 
 
 def test_an_acknowledged_element_that_is_edited_out_is_named_with_its_nodes(kept, tmp_path, capsys):

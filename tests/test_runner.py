@@ -7,8 +7,9 @@ from checkers.history import Phase
 from harness.backend import Ask
 from harness.campaign import Campaign, Cluster, Load, WorkloadSpec
 from harness.compiler import compile_campaign
+from harness.header import header_for
 from harness.recorder import Recorder
-from harness.runner import Runner, header_for
+from harness.runner import Runner
 from harness.simulator.backend import SimulatorBackend
 
 CAMPAIGN = Campaign(

@@ -83,8 +83,9 @@ def test_a_trigger_strikes_at_its_very_step():
     backend = SimulatorBackend(plan)
     seen = []
     backend.when(plan.faults[0].start, lambda: seen.append(len(backend.hosts[2].disk._blocks)))
+    from harness.header import header_for
     from harness.recorder import Recorder
-    from harness.runner import Runner, header_for
+    from harness.runner import Runner
 
     Runner(plan, backend, Recorder(header_for(plan, backend, (), {}))).run()
     assert seen == [5]

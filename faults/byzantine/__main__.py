@@ -72,7 +72,12 @@ def _answer(status: int, body: dict[str, object]) -> web.Response:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM; the exit code."""
-    parser = argparse.ArgumentParser(prog="faults.byzantine", description="A member of the mesh that lies.")
+    parser = argparse.ArgumentParser(
+        prog="faults.byzantine",
+        description="A member of the mesh that lies when it is told to.",
+        epilog="".join(str(__doc__).partition("\n\n")[2:]) + f"\nstrategies: {', '.join(STRATEGIES)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run until SIGTERM").add_argument("--config", type=Path, required=True)
     try:

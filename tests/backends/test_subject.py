@@ -3,9 +3,14 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from harness.campaign import read_campaign
+from harness.cli import CAMPAIGNS
+from harness.compiler import compile_campaign
 from harness.errors import BadInput
+from harness.real.capabilities import subject_lacks
 from harness.subject import REFERENCE, read_subject
 
 GOOD = 'name = "x"\ncommand = ["./mesh", "--config={config}"]\ntypes = ["gset"]\n'
@@ -49,3 +54,15 @@ def test_a_wrong_subject_is_one_line_that_names_the_place(tmp_path: Path, text: 
 def test_a_subject_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         read_subject(tmp_path / "nothing.toml")
+
+
+@pytest.mark.parametrize("campaign", ["minority-readonly", "halves"])
+@pytest.mark.parametrize(
+    ("offer", "said"), [("stable", "stable writes"), ("events", "events"), ("visibility", "visibility")]
+)
+def test_with_a_roster_a_subject_must_offer_what_its_promises_are_judged_by(campaign, offer, said) -> None:
+    plan = compile_campaign(read_campaign(CAMPAIGNS / f"{campaign}.toml"), 1, source="test")
+    offers = tuple(one for one in REFERENCE.offers if one != offer)
+    lacks = subject_lacks(plan, msgspec.structs.replace(REFERENCE, name="other", offers=offers))
+    assert lacks == ([f"{said} (other)"] if plan.cluster.roster else [])
+    assert not subject_lacks(plan, REFERENCE)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.checkers.histories import the_anomaly
-from tests.checkers.signed_histories import Mesh, certificate, fault
+from tests.checkers.signed_histories import Mesh, between, certificate, fault
 
 A, B = (byte * 32 for byte in ("0a", "0b"))
 WIPE, KILL = fault("wipe", "kill", 0), fault("kill", "kill", 0)
@@ -151,3 +151,15 @@ def test_who_does_not_answer_says_neither(outcome):
 def test_who_was_never_asked_is_unknown():
     result = ended(written())
     assert result.validity == "unknown" and "nodes [0] were not asked" in result.notes[0]
+
+
+def test_to_show_a_certificate_is_no_write_that_needs_a_quorum():
+    cut = fault("cut", "cut", links=between([0], [1, 2, 3]))
+    mesh = Mesh(faults=[cut], gated=True)
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    mesh.stage("cut", "injected", 1000)
+    mesh.at_ms(4000)
+    mesh.ask_certificate(0, A, certificate(A))
+    mesh.stage("cut", "lifted", 5000)
+    assert ended(mesh).validity == "valid"
