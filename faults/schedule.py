@@ -133,6 +133,7 @@ class ByzantineSpec(_NodeSpec, frozen=True, tag="byzantine", kw_only=True):
 
 
 FaultSpec = CutSpec | LinkSpec | PauseSpec | KillSpec | DisconnectSpec | SkewSpec | ByzantineSpec
+FAULTS = ("cut", "link", "pause", "kill", "disconnect", "skew", "byzantine")
 
 _LINK_NUMBERS = ("latency_ms", "jitter_ms", "loss", "duplicate", "reorder", "corrupt", "rate_kb_s")
 

@@ -15,13 +15,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from faults.schedule import FaultSpec
+from faults.schedule import FAULTS, FaultSpec
 from harness.errors import BadInput
 
 NODES_MAX = 1000
 LOAD_S_MAX = 3600.0
 OPERATIONS_MAX = 1_000_000
 NAME_BYTES_MAX = 256
+CAMPAIGN_NAME_BYTES_MAX = 200  # it is a directory in the store
 FRAME_BYTES_MIN = 52_000
 """The reference mesh's largest commit fits a frame whole, with room to spare."""
 FRAME_BYTES_MAX = 16 * 1024 * 1024
@@ -164,6 +165,8 @@ def parse_campaign(text: bytes, *, source: str) -> Campaign:
         return msgspec.toml.decode(text, type=Campaign)
     except msgspec.ValidationError as error:
         place, problem = split_place(str(error))
+        if problem.startswith("Invalid value") and place.endswith(".fault"):
+            problem += f"; one of {', '.join(FAULTS)}"
         raise BadInput(source, place, problem) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(source, "", f"is not TOML: {error}") from None

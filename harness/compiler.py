@@ -14,6 +14,7 @@ from faults.schedule import ByzantineSpec, FaultError, compile_faults
 from faults.vocabulary import CAPABILITIES, Cut, Kill, Link, PlannedFault
 from harness.bounds import quorum_entry
 from harness.campaign import (
+    CAMPAIGN_NAME_BYTES_MAX,
     FRAME_BYTES_MAX,
     FRAME_BYTES_MIN,
     LOAD_S_MAX,
@@ -44,6 +45,8 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
     if not 0 <= seed < 1 << 63:
         raise BadInput(source, "seed", f"{seed} is not in 0 .. 2^63 - 1")
     _require(bool(campaign.name.strip()), source, "name", "is empty")
+    fits = len(campaign.name.encode()) <= CAMPAIGN_NAME_BYTES_MAX
+    _require(fits, source, "name", f"has more than {CAMPAIGN_NAME_BYTES_MAX} bytes")
     _require(bool(campaign.shows.strip()), source, "shows", "is empty: say in one sentence what the campaign shows")
     cluster = _cluster(campaign, source, transport)
     load_ns = _load(campaign, source)

@@ -165,7 +165,7 @@ type = "gset"
         ("", "[[faults]]\nfault='cut'\nshape='halves'\nduration_s=-1.0", "faults[0].duration_s"),
         ("", "[[faults]]\nfault='pause'\nnodes=[4]", "faults[0].nodes: no node 4; nodes are 0 to 3"),
         ("", "[[faults]]\nfault='kill'\nnodes=[0]\ndisk='melted'", "faults[0].disk: Invalid enum value 'melted'"),
-        ("", "[[faults]]\nfault='meteor'", "faults[0].fault: Invalid value 'meteor'"),
+        ("", "[[faults]]\nfault='meteor'", "faults[0].fault: Invalid value 'meteor'; one of cut, link, pause, "),
         ("", "[[faults]]\nfault='byzantine'\nstrategy='lie'\nnodes=[0]", 'unknown strategy "lie"; one of'),
         (
             "",
@@ -206,6 +206,13 @@ def test_a_bad_campaign_is_one_line_that_names_the_place(tmp_path, capsys, clust
     assert output.err.startswith("bad.toml: ") and says in output.err
     assert output.err.count("\n") == 1 and "Traceback" not in output.err
     assert not (tmp_path / "store").exists(), "nothing is written half"
+
+
+def test_a_name_that_no_directory_can_have_is_one_line(tmp_path, capsys):
+    path = tmp_path / "bad.toml"
+    path.write_text(CAMPAIGN.format(cluster="", rest="").replace('"x"', f'"{"x" * 300}"', 1))
+    assert main(["run", str(path), "--store", str(tmp_path / "store")]) == EXIT_BAD_INPUT
+    assert capsys.readouterr().err == "bad.toml: name: has more than 200 bytes\n"
 
 
 @pytest.mark.parametrize("campaign", ["healthy", "partition"])
