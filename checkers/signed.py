@@ -168,8 +168,8 @@ def _votes(recorded: Any) -> list[tuple[str, str]] | None:
 def proof_problem(proof: Any, agent: Any, *, network: bytes | None) -> str | None:
     """Why `proof` does not prove that `agent` (hex) has forked; None if it does.
 
-    One of malformed, network, slot (not one slot of one author), same (one commit), author
-    (another's), signature.  `network` is not compared where it is None; the two headers' must be one.
+    One of malformed, network, slot (not one slot of one author), same (one commit), author (another's),
+    signature.  `network` is not compared where it is None; the two headers' must be one.
     """
     names = ("first", "first_signature", "second", "second_signature")
     parts = [from_hex(proof.get(name)) if isinstance(proof, dict) else None for name in names]

@@ -6,6 +6,8 @@ nobody knows, and claims whose assumptions the campaign itself breaks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from checkers.anomalies import ANOMALIES
 from checkers.compose import CHECKERS, make_checker
 from checkers.history import CheckEntry, Header, ObjectEntry
@@ -237,9 +239,7 @@ def _faults(
 
 def _check_assumption(campaign: Campaign, cluster: PlannedCluster, planned: list[PlannedFault], source: str) -> None:
     """A claim rests on at most so many liars and lost disks; a node that is both counts once."""
-    liars = set(seats_of(planned))
-    kills = [one for one in planned if isinstance(one.fault, Kill) and one.fault.disk == "wipe"]
-    wiped = {node for one in kills for node in fault_nodes(one)}
+    liars, wiped = set(seats_of(planned)), _wiped(planned)
     allowed = campaign.assumes.byzantine_and_wiped_max
     allowed = cluster.faulty if allowed is None else allowed
     place = "assumes.byzantine_and_wiped_max"
@@ -255,6 +255,12 @@ def _check_assumption(campaign: Campaign, cluster: PlannedCluster, planned: list
     _require(len(liars) < cluster.nodes, source, "faults", "every node lies: there is nobody to be hurt")
 
 
+def _wiped(faults: Iterable[PlannedFault]) -> set[int]:
+    """The nodes that lose their disks."""
+    kills = [one for one in faults if isinstance(one.fault, Kill) and one.fault.disk == "wipe"]
+    return {node for one in kills for node in fault_nodes(one)}
+
+
 def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: str) -> None:
     """A relay can only hurt links that go through it, and a packet filter knows only who sends."""
     wanted = "direct" if cluster.wiring == "relayed" else "relayed"
@@ -267,13 +273,7 @@ def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: 
 
 def _quorums_are_judged(plan: Plan, source: str) -> None:
     """Beyond f, what quorums promise is not judged: a claim that the run is valid would claim it all the same."""
-    wiped = {
-        node
-        for one in plan.faults
-        if isinstance(one.fault, Kill) and one.fault.disk == "wipe"
-        for node in one.fault.nodes
-    }
-    hurt = len(wiped.union(seats_of(plan.faults)))
+    hurt = len(_wiped(plan.faults).union(seats_of(plan.faults)))
     judged = any(check.name == "quorum" for check in plan.checks)
     said = f'cannot be "valid" with the checker quorum: {hurt} nodes lie or lose their disks, more than f = '
     fine = plan.expect.validity != "valid" or not judged or hurt <= plan.cluster.faulty

@@ -17,6 +17,15 @@ def written(*, liars=(), node=0, faults=(WIPE, KILL)):
     return mesh
 
 
+def written_after_a_wipe():
+    """As `written`, by a node that had lost its disk before."""
+    mesh = Mesh(faults=(WIPE,))
+    mesh.wipe(0, fault="wipe")
+    mesh.commit(0, A)
+    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    return mesh
+
+
 def ended(mesh):
     for node in mesh.header.core:
         mesh.final(node, ("x",), A)
@@ -60,10 +69,7 @@ def test_who_has_lost_its_disk_has_lost_it_too():
 
 
 def test_a_wipe_before_it_was_given_is_no_excuse():
-    mesh = Mesh(faults=(WIPE,))
-    mesh.wipe(0, fault="wipe")
-    mesh.commit(0, A)
-    mesh.write(0, "x", commit=A, certificate=certificate(A))
+    mesh = written_after_a_wipe()
     mesh.ask_certificate(0, A, None)
     the_anomaly(ended(mesh), "certificate-not-kept")
 
@@ -109,11 +115,7 @@ def test_given_again_after_the_disk_was_lost_it_was_lost_all_the_same():
 
 
 def test_who_was_wiped_before_it_gave_one_is_asked_like_any_other():
-    mesh = Mesh(faults=(WIPE,))
-    mesh.wipe(0, fault="wipe")
-    mesh.commit(0, A)
-    mesh.write(0, "x", commit=A, certificate=certificate(A))
-    result = ended(mesh)
+    result = ended(written_after_a_wipe())
     assert result.validity == "unknown" and "nodes [0] were not asked" in result.notes[0]
 
 
