@@ -1,8 +1,9 @@
 """Availability: how many operations were answered, and after how long.
 
 `over-budget`    a share of ok or info outcomes does not keep to its budget; without a budget it is only reported
-`unserved-node`  a correct node answered not one of a level's operations with ok, though that level has a budget: shares
-                 are of all nodes together, and a few that answer nobody would hide among the others
+`unserved-node`  a correct node answered not one of a level's operations with ok, though that level has a budget and
+                 ASKED_MIN of them began while no fault but liars and skew was in force: shares are of all nodes
+                 together, and a few that answer nobody would hide among the others
 
 Whoever waits is counted (no coordinated omission; Tene, "How not to measure latency"): a latency is measured from the
 *intended* start, and an operation that the plan holds and that was never begun, because its client's turn never came,
@@ -28,7 +29,8 @@ from checkers.verdict import Anomaly, CheckResult, result
 NAME = "availability"
 _UNITS = ("calm", "faulted")
 _LEVELS = {"local": "ok_min", "stable": "stable_ok_min", "quorum": "quorum_ok_min"}
-_ASKED_MIN = 10  # of fewer operations it may be chance that all of them met a fault
+ASKED_MIN = 10
+_HARMLESS = ("byzantine", "skew")  # kinds of faults that keep no correct node from serving its clients
 _NEVER = "never"
 
 
@@ -82,6 +84,8 @@ class Availability:
         self._pairing = Pairing()
         self._in_force: set[str] = set()
         self._faulted_ops: set[int] = set()
+        self._harmless = {entry.id for entry in header.faults if entry.fault in _HARMLESS}
+        self._undisturbed: Counter[tuple[str, int]] = Counter()  # (level, node) -> operations that began so
         self._outcomes: dict[str, Counter[str]] = {}
         self._windows: dict[str, Counter[str]] = {unit: Counter() for unit in _UNITS}
         self._by_node: dict[tuple[str, int], Counter[str]] = {}
@@ -100,6 +104,8 @@ class Availability:
             self._load_over |= event.phase == "heal"
         elif type(event) is Invoke:
             self._begun.add(event.op)
+            if self._in_force <= self._harmless:
+                self._undisturbed[event.level, event.node] += 1
         operation = self._pairing.on_event(index, event)
         if operation is None:
             if self._in_force and getattr(event, "action", "digest") != "digest":
@@ -179,8 +185,8 @@ class Availability:
         """Correct nodes that served nobody at a level which has a budget."""
         anomalies = []
         for (level, node), seen in sorted(self._by_node.items()):
-            asked = seen.total()
-            if node in self._core and self._budget[_LEVELS[level]] > 0 and asked >= _ASKED_MIN and not seen["ok"]:
+            asked, judged = seen.total(), node in self._core and self._budget[_LEVELS[level]] > 0
+            if judged and self._undisturbed[level, node] >= ASKED_MIN and not seen["ok"]:
                 said = f"node {node} was asked for {asked} operations ({level}), and answered none with ok"
                 anomalies.append(Anomaly("unserved-node", said, [], {"node": node, "level": level, "asked": asked}))
         return anomalies

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from checkers.availability import percentiles_ms
+from checkers.history import FaultEntry
 from tests.checkers.histories import Book, header, the_anomaly
 
 
@@ -190,11 +191,13 @@ def test_of_a_plan_that_is_not_ours_nothing_is_counted(plan):
     assert (result.validity, result.figures["never_begun"]) == ("valid", 0)
 
 
-def served(level, outcomes, *, node, core=(0, 1), **options):
-    """Node 0 serves twenty at that level; then `node` ends these."""
-    book = Book(header(s="gset", core=core))
+def served(level, outcomes, *, node, core=(0, 1), fault="", **options):
+    """Node 0 serves twenty at that level; then `node` ends these, perhaps under a fault of that kind."""
+    book = Book(header(s="gset", core=core, faults=[FaultEntry("f0", fault, True)] if fault else ()))
     for each in range(20):
         book.end(book.begin("add", 0, "s", each, level=level))
+    if fault:
+        book.fault("f0", "injected")
     for each, outcome in enumerate(outcomes):
         book.end(book.begin("add", node, "s", 100 + each, level=level), outcome)
     return book.judge("availability", **options)
@@ -208,6 +211,10 @@ def test_a_node_that_serves_nobody_does_not_hide_among_others(level, budget):
     assert found.data == {"node": 1, "level": level, "asked": 10}
 
 
+def test_liars_are_no_excuse_for_who_serves_nobody():
+    the_anomaly(served("stable", ["fail"] * 10, node=1, fault="byzantine", stable_ok_min=0.5), "unserved-node")
+
+
 @pytest.mark.parametrize(
     ("outcomes", "more"),
     [
@@ -215,8 +222,9 @@ def test_a_node_that_serves_nobody_does_not_hide_among_others(level, budget):
         (["fail"] * 9 + ["ok"], {"stable_ok_min": 0.5}),
         (["fail"] * 10, {"ok_min": 0.5}),
         (["fail"] * 10, {"stable_ok_min": 0.5, "core": [0]}),
+        (["fail"] * 10, {"stable_ok_min": 0.5, "fault": "cut"}),
     ],
-    ids=["asked too seldom", "served once", "no budget for that level", "not of the core"],
+    ids=["asked too seldom", "served once", "no budget for that level", "not of the core", "cut off meanwhile"],
 )
 def test_who_served_somebody_or_need_not_is_not_named(outcomes, more):
     assert served("stable", outcomes, node=1, **more).validity == "valid"
