@@ -1,9 +1,14 @@
 """Availability: how many operations were answered, and after how long.
 
 `over-budget`    a share of ok or info outcomes does not keep to its budget; without a budget it is only reported
-`unserved-node`  a correct node answered not one of a level's operations with ok, though that level has a budget and
-                 ASKED_MIN of them began while no fault but liars and skew was in force: shares are of all nodes
-                 together, and a few that answer nobody would hide among the others
+`unserved-node`  a core node answered not one of a level's operations with ok, though that level has a budget and
+                 ASKED_MIN of them were asked of it in quiet: shares are of all nodes together, and a few that answer
+                 nobody would hide among the others
+
+**Quiet** is while no fault but liars and skew is in force, and has been for as long as a node may recover: the header's
+`quorum.recovery_ns` after the start and after each fault was lifted.  Who hangs is asked less often than it was meant
+to be, since each of its clients waits for it alone: from BEGUN_MIN that began in quiet on, those that were due in quiet
+and never began count with them.
 
 Whoever waits is counted (no coordinated omission; Tene, "How not to measure latency"): a latency is measured from the
 *intended* start, and an operation that the plan holds and that was never begun, because its client's turn never came,
@@ -30,8 +35,9 @@ NAME = "availability"
 _UNITS = ("calm", "faulted")
 _LEVELS = {"local": "ok_min", "stable": "stable_ok_min", "quorum": "quorum_ok_min"}
 ASKED_MIN = 10
+BEGUN_MIN = 2
 _HARMLESS = ("byzantine", "skew")  # kinds of faults that keep no correct node from serving its clients
-_NEVER = "never"
+_NEVER = "never_begun"
 
 
 class _PlannedOperation(msgspec.Struct, frozen=True):
@@ -47,6 +53,34 @@ class _Plan(msgspec.Struct, frozen=True):
     load_ns: int
     operation_timeout_ns: int
     operations: list[_PlannedOperation]
+
+
+class _Quiet:
+    """Since when no fault has kept nodes from serving, and when some may have: they need `settle_ns` to recover."""
+
+    def __init__(self, header: Header) -> None:
+        self._harmful = {entry.id for entry in header.faults if entry.fault not in _HARMLESS}
+        self._settle_ns = header.quorum.recovery_ns if header.quorum is not None else 0
+        self._in_force: dict[str, int] = {}
+        self._loud = [(0, self._settle_ns)]
+        self._loud_until = self._settle_ns
+
+    def on_fault(self, event: FaultEvent) -> None:
+        """One that was skipped after it was begun has been undone."""
+        if event.stage == "injected" and event.fault in self._harmful:
+            self._in_force[event.fault] = event.t
+        elif event.stage in ("lifted", "skipped") and event.fault in self._in_force:
+            self._loud_until = max(self._loud_until, event.t + self._settle_ns)
+            self._loud.append((self._in_force.pop(event.fault), event.t + self._settle_ns))
+
+    def now(self, t: int) -> bool:
+        """Whether it is quiet at `t`, the moment of the event that comes next."""
+        return not self._in_force and t >= self._loud_until
+
+    def was(self, t: int) -> bool:
+        """Whether it was quiet at `t`, which lies behind."""
+        begun = any(begin <= t for begin in self._in_force.values())
+        return not begun and not any(begin <= t < end for begin, end in self._loud)
 
 
 class Availability:
@@ -84,8 +118,9 @@ class Availability:
         self._pairing = Pairing()
         self._in_force: set[str] = set()
         self._faulted_ops: set[int] = set()
-        self._harmless = {entry.id for entry in header.faults if entry.fault in _HARMLESS}
-        self._undisturbed: Counter[tuple[str, int]] = Counter()  # (level, node) -> operations that began so
+        self._quiet = _Quiet(header)
+        self._asked_in_quiet: Counter[tuple[str, int]] = Counter()  # (level, node) -> operations that began so
+        self._waiting_in_quiet: Counter[tuple[str, int]] = Counter()  # and those that were due so and never began
         self._outcomes: dict[str, Counter[str]] = {}
         self._windows: dict[str, Counter[str]] = {unit: Counter() for unit in _UNITS}
         self._by_node: dict[tuple[str, int], Counter[str]] = {}
@@ -95,24 +130,25 @@ class Availability:
     def on_event(self, index: int, event: Event) -> Anomaly | None:
         """Count; budgets are for the whole run."""
         if type(event) is FaultEvent:
+            self._quiet.on_fault(event)
             if event.stage == "injected":
                 self._in_force.add(event.fault)
-            elif event.stage == "lifted":
+            elif event.stage in ("lifted", "skipped"):
                 self._in_force.discard(event.fault)
             return None
         if type(event) is Phase:
             self._load_over |= event.phase == "heal"
         elif type(event) is Invoke:
             self._begun.add(event.op)
-            if self._in_force <= self._harmless:
-                self._undisturbed[event.level, event.node] += 1
+            if _counts(event) and self._quiet.now(event.t):
+                self._asked_in_quiet[event.level, event.node] += 1
         operation = self._pairing.on_event(index, event)
         if operation is None:
             if self._in_force and getattr(event, "action", "digest") != "digest":
                 self._faulted_ops.add(event.op)  # type: ignore[union-attr]
             return None
         invoke, complete = operation.invoke, operation.complete
-        if invoke.action == "digest" or invoke.final:
+        if not _counts(invoke):
             return None
         self._outcomes.setdefault(invoke.action, Counter())[complete.outcome] += 1
         self._windows["faulted" if invoke.op in self._faulted_ops else "calm"][complete.outcome] += 1
@@ -177,16 +213,19 @@ class Availability:
         for planned in self._due if self._load_over else ():
             if planned.id not in self._begun:
                 self._by_node.setdefault((planned.level, planned.node), Counter())[_NEVER] += 1
+                self._waiting_in_quiet[planned.level, planned.node] += self._quiet.was(planned.at_ns)
 
     def _at_level(self, level: str) -> Counter[str]:
         return sum((seen for (one, _), seen in self._by_node.items() if one == level), Counter())
 
     def _unserved(self) -> list[Anomaly]:
-        """Correct nodes that served nobody at a level which has a budget."""
+        """Core nodes that served nobody at a level which has a budget."""
         anomalies = []
         for (level, node), seen in sorted(self._by_node.items()):
             asked, judged = seen.total(), node in self._core and self._budget[_LEVELS[level]] > 0
-            if judged and self._undisturbed[level, node] >= ASKED_MIN and not seen["ok"]:
+            began = self._asked_in_quiet[level, node]
+            enough = began >= BEGUN_MIN and began + self._waiting_in_quiet[level, node] >= ASKED_MIN
+            if judged and enough and not seen["ok"]:
                 said = f"node {node} was asked for {asked} operations ({level}), and answered none with ok"
                 anomalies.append(Anomaly("unserved-node", said, [], {"node": node, "level": level, "asked": asked}))
         return anomalies
@@ -200,6 +239,11 @@ def _due_early(header: Header) -> list[_PlannedOperation]:
         return []
     latest = plan.load_ns - plan.operation_timeout_ns
     return [one for one in plan.operations if one.at_ns <= latest and one.seen is None and one.action != "digest"]
+
+
+def _counts(invoke: Invoke) -> bool:
+    """Whether a client asked for it under load; the harness's own questions show nothing of what clients get."""
+    return invoke.action != "digest" and not invoke.final
 
 
 def _ok(outcomes: Counter[str]) -> float:

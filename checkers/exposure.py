@@ -2,8 +2,8 @@
 
 Decides whether every required fault was put in force, was seen to bite on every node that it was meant for (`bit` of
 `of` in its evidence; links may be idle, so of those one is enough) and was lifted, and whether enough operations were
-answered under load.  A liar that surely could reach nobody for as long as it lied has not bitten, whatever it counted
-(`reach`).  It never says invalid: a run that shows little is unknown, whatever the other checkers say of it.
+answered under load.  A liar whom surely no correct node could hear for as long as it lied has not bitten, whatever it
+counted (`reach`).  It never says invalid: a run that shows little is unknown, whatever the other checkers say of it.
 That a verdict is no better than its evidence is rule 4 of the design.
 
 Complexity: O(1) an event.  Cannot see: whether a fault hit what mattered; only that something felt it.
@@ -70,9 +70,9 @@ class Exposure:
         """Unknown with each reason, or valid with the bites of every fault."""
         unknown: list[str] = []
         notes: list[str] = []
-        alone = self._reach.cut_off(2)
+        unheard = self._reach.unheard()
         for entry in self._faults:
-            problem = self._problem(entry.id) or self._unheard(entry, alone)
+            problem = self._problem(entry.id) or self._unheard(entry, unheard)
             if problem is not None:
                 said = f"{'required' if entry.required else 'opportunistic'} fault {entry.id} ({entry.what}): {problem}"
                 (unknown if entry.required else notes).append(said)
@@ -99,11 +99,11 @@ class Exposure:
             return "not seen to bite"
         return self._short.get(fault)
 
-    def _unheard(self, entry: FaultEntry, alone: dict[int, list[Span]]) -> str | None:
-        """Whether some of its liars could reach nobody in any of its windows."""
+    def _unheard(self, entry: FaultEntry, unheard: dict[int, list[Span]]) -> str | None:
+        """Whether of some of its liars no correct node could hear anything in any of its windows."""
         windows = self._lying.get(entry.id, [])
         for node in entry.nodes if windows else ():
-            apart = alone.get(node, [])
+            apart = unheard.get(node, [])
             if all(any(cut.begin <= one.begin and one.end <= cut.end for cut in apart) for one in windows):
-                return f"node {node} reached nobody for as long as it lied"
+                return f"node {node} reached no correct node for as long as it lied"
         return None

@@ -8,8 +8,8 @@ long as it has its disk, so they are durable before they are returned.
 
 After the heal each core node is asked, with an operation "certificate" whose value is the commit, for some of those
 that it has given; what it shows is verified like any other.  Unknown where a core node that has given some, and kept
-its disk since, was not asked for any of these, or did not answer; and where one that is gone may have gone with a disk
-of which the history never tells.
+its disk since, was not asked for any of these, or did not answer; and where one that is gone may have gone with the
+node's disk, of which the history never tells.
 
 Complexity: O(1) an operation.  Cannot see: what was not asked for, and whether others keep a certificate too.
 """
@@ -25,13 +25,13 @@ from checkers.verdict import Anomaly
 
 
 class Keeping:
-    """Follows operations; `asked` counts the certificates that were asked for and answered for."""
+    """Follows operations; `asked` counts the answers of each node about certificates that it has given."""
 
     def __init__(self, header: Header, wipes: Wipes) -> None:
         self._core = set(header.core)
         self._wipes = wipes
         self._given: dict[tuple[int, str], int] = {}  # (node, commit) -> when it was first acknowledged
-        self._lacking: list[Operation] = []
+        self._answers: list[Operation] = []
         self._unanswered: Counter[int] = Counter()
         self.asked: Counter[int] = Counter()
 
@@ -47,8 +47,7 @@ class Keeping:
             self._unanswered[invoke.node] += 1
         elif (invoke.node, str(invoke.value)) in self._given:
             self.asked[invoke.node] += 1
-            if complete.certificate is None:
-                self._lacking.append(operation)
+            self._answers.append(operation)
 
     def judge(self, in_flight: Iterable[Invoke]) -> tuple[list[Anomaly], list[str]]:
         """(certificates that are gone, why there may be others), `in_flight` when the history ends."""
@@ -60,13 +59,15 @@ class Keeping:
             for node, times in sorted(self._unanswered.items())
         ]
         keepers = {node for (node, _), given in self._given.items() if not self._wipes.after(node, given)}
-        silent = sorted(keepers - set(self.asked) - set(self._unanswered))
+        held = [operation for operation in self._answers if self._had(operation.invoke)]
+        silent = sorted(keepers - {operation.invoke.node for operation in held} - set(self._unanswered))
         if silent:
             unknown.append(f"nodes {silent} were not asked for the certificates that they have given")
-        had = [operation for operation in self._lacking if self._had(operation.invoke)]
-        gone = [operation for operation in had if not self._wipes.untold(operation.invoke.t)]
-        if len(gone) < len(had):
-            unknown.append(f"{len(had) - len(gone)} certificates are gone, perhaps with disks whose fate is not told")
+        lacking = [operation for operation in held if operation.complete.certificate is None]
+        gone = [one for one in lacking if not self._wipes.untold(one.invoke.t, one.invoke.node)]
+        if len(gone) < len(lacking):
+            lost = len(lacking) - len(gone)
+            unknown.append(f"{lost} certificates are gone, perhaps with disks whose fate is not told")
         return [self._gone(operation) for operation in gone], unknown
 
     def _had(self, invoke: Invoke) -> bool:

@@ -68,9 +68,11 @@ class Wipes:
         """Whether a node may have lost its disk already, of which the history will tell only later."""
         return bool(self._pending)
 
-    def untold(self, end: int) -> bool:
-        """Whether a kill was begun by `end` of which the history never tells what became of the disks."""
-        return any(self._injected[fault] <= end for fault in self._pending)
+    def untold(self, end: int, node: int | None = None) -> bool:
+        """Whether a kill (of `node`, if one is given) was begun by `end` of which the history never tells what became
+        of the disks."""
+        begun = [fault for fault in self._pending if self._injected[fault] <= end]
+        return any(node is None or node in self._kills[fault] for fault in begun)
 
     def within(self, node: int, begin: int, end: int) -> bool:
         """Whether `node` may have lost its disk between `begin` and `end`."""

@@ -72,6 +72,9 @@ class _State:
 
 
 _Edit = Callable[[_State, int], None]
+_Timed = tuple[int, int, _Edit]  # when, +1 or -1, what
+_Reaches = Callable[[_State, int, int], bool]
+_Step = tuple[int, int]
 
 
 class Reach:
@@ -113,13 +116,14 @@ class Reach:
 
     def cut_off(self, size: int) -> dict[int, list[Span]]:
         """Of each node, when it surely could reach fewer than `size` nodes, itself counted, whether it ran or not."""
-        edits = []
-        for window in self._windows:
-            if window.entry.fault != "link":
-                edits += _edits(window.surely(), self._stops(window.entry))
-        edits += [edit for node, t in self._ended.items() for edit in _edits(Span(t, FOREVER), _away((node,)))]
-        steps = self._follow(edits, self._nodes, slow_ns=None, own=False)
+        steps = self._follow(self._surely(), self._nodes, _reaches)
         return {node: _spans(found, lambda count: count < size) for node, found in steps.items()}
+
+    def unheard(self) -> dict[int, list[Span]]:
+        """Of each node, when surely nothing that it sent could come to another correct node that ran: to be heard, a
+        link that carries one way is enough."""
+        steps = self._follow(self._surely(), self._correct, _is_heard_by)
+        return {node: _spans(found, lambda count: count == 0) for node, found in steps.items()}
 
     def connected(self, size: int, *, settle_ns: int = 0, slow_ns: int | None = None) -> dict[int, list[Span]]:
         """Of each node, when it surely ran and could reach `size` correct nodes, itself counted.
@@ -134,8 +138,13 @@ class Reach:
             whole = entry.fault == "link" and not entry.loss and not entry.rate_kb_s
             merely_slow = slow_ns is not None and whole and entry.latency_ms > 0
             edits += _edits(Span(begin, end + settle_ns), _slows(entry) if merely_slow else self._stops(entry))
-        edits += [edit for node, t in self._ended.items() for edit in _edits(Span(t, FOREVER), _away((node,)))]
-        steps = self._follow(edits, self._correct, slow_ns=slow_ns, own=True)
+        edits += self._endings()
+
+        def reaches(state: _State, node: int, other: int) -> bool:
+            delay = state.delay_ns[node, other] + state.delay_ns[other, node]
+            return state.away[node] <= 0 and _reaches(state, node, other) and (slow_ns is None or delay < slow_ns)
+
+        steps = self._follow(edits, self._correct, reaches)
         return {node: _spans(found, lambda count: count >= size) for node, found in steps.items()}
 
     def still(self, node: int) -> list[Span]:
@@ -155,12 +164,21 @@ class Reach:
             calm = max(calm, end)
         return calm
 
-    def _follow(
-        self, edits: list[tuple[int, int, _Edit]], counted: Collection[int], *, slow_ns: int | None, own: bool
-    ) -> dict[int, list[tuple[int, int]]]:
-        """(since when, how many of `counted` a node reaches) of each node; none while it is away itself, if `own`."""
+    def _surely(self) -> list[_Timed]:
+        """What surely keeps nodes from each other."""
+        edits = self._endings()
+        for window in self._windows:
+            if window.entry.fault != "link":
+                edits += _edits(window.surely(), self._stops(window.entry))
+        return edits
+
+    def _endings(self) -> list[_Timed]:
+        return [edit for node, t in self._ended.items() for edit in _edits(Span(t, FOREVER), _away((node,)))]
+
+    def _follow(self, edits: list[_Timed], counted: Collection[int], reaches: _Reaches) -> dict[int, list[_Step]]:
+        """(since when, how many of `counted` and itself a node reaches) of each node."""
         state = _State()
-        steps: dict[int, list[tuple[int, int]]] = {node: [] for node in self._nodes}
+        steps: dict[int, list[_Step]] = {node: [] for node in self._nodes}
         moments: dict[int, list[tuple[int, _Edit]]] = {-FOREVER: []}
         for t, sign, edit in edits:
             moments.setdefault(t, []).append((sign, edit))
@@ -168,7 +186,7 @@ class Reach:
             for sign, edit in moments[t]:
                 edit(state, sign)
             for node, found in steps.items():
-                count = 0 if own and state.away[node] > 0 else self._count(state, node, counted, slow_ns)
+                count = sum(reaches(state, node, other) for other in {*counted, node})
                 if not found or found[-1][1] != count:
                     found.append((t, count))
         return steps
@@ -181,17 +199,16 @@ class Reach:
             return _holds([(node, other) for node in entry.nodes for other in self._nodes if other != node])
         return _holds(entry.links)
 
-    @staticmethod
-    def _count(state: _State, node: int, counted: Collection[int], slow_ns: int | None) -> int:
-        found = 1
-        for other in counted:
-            if other == node or state.away[other] > 0:
-                continue
-            there, back = (node, other), (other, node)
-            if state.held[there] > 0 or state.held[back] > 0:
-                continue
-            found += slow_ns is None or state.delay_ns[there] + state.delay_ns[back] < slow_ns
-        return found
+
+def _reaches(state: _State, node: int, other: int) -> bool:
+    """Whether `other` runs and nothing holds a link between the two; a node always reaches itself."""
+    held = state.held[node, other] > 0 or state.held[other, node] > 0
+    return node == other or (state.away[other] <= 0 and not held)
+
+
+def _is_heard_by(state: _State, node: int, other: int) -> bool:
+    """Whether both run, are two, and nothing holds the link there."""
+    return node != other and state.away[node] <= 0 and state.away[other] <= 0 and state.held[node, other] <= 0
 
 
 def without(span: Span, gaps: list[Span]) -> list[Span]:
@@ -206,7 +223,7 @@ def without(span: Span, gaps: list[Span]) -> list[Span]:
     return [one for one in left if one.begin < one.end]
 
 
-def _edits(span: Span, edit: _Edit) -> list[tuple[int, int, _Edit]]:
+def _edits(span: Span, edit: _Edit) -> list[_Timed]:
     if span.end <= span.begin:
         return []
     return [(span.begin, 1, edit), *([(span.end, -1, edit)] if span.end < FOREVER else [])]
@@ -244,7 +261,7 @@ def _touches(entry: FaultEntry, nodes: Collection[int]) -> bool:
     return any(source in nodes and target in nodes for source, target in entry.links)
 
 
-def _spans(steps: list[tuple[int, int]], holds: Callable[[int], bool]) -> list[Span]:
+def _spans(steps: list[_Step], holds: Callable[[int], bool]) -> list[Span]:
     found: list[Span] = []
     begin: int | None = None
     for t, count in steps:

@@ -72,20 +72,22 @@ class Rejoining:
     def judge(self) -> tuple[list[Anomaly], list[str]]:
         """(`healthy-before-reconciled`, once a recovery; what cannot be judged)."""
         found = []
-        mute = sorted({node for node, *_ in self._healthy} - self._telling) if self._acknowledged else []
+        mute: set[int] = set()
         for node, began, healthy, event in self._healthy:
             due = healthy + self._grace_ns
-            if node in self._lossy or node in mute or due > self._timeline.heard_until(node):
+            if node in self._lossy or due > self._timeline.heard_until(node):
                 continue
             known = self._known[node]
             certified = self._acknowledged[: bisect_left(self._acknowledged, (began, ""))]
             missing = [commit for _, commit in certified if known.get(commit, due + 1) > due]
-            if missing:
+            if missing and node not in self._telling:
+                mute.add(node)
+            elif missing:
                 said = (
                     f"node {node} called itself healthy {(healthy - began) / 1e6:.0f} ms after it began to recover and "
                     f"lacked {len(missing)} stable writes that had been acknowledged before"
                 )
                 data = {"node": node, "ids": missing[:NAMED_MAX]}
                 found.append(Anomaly("healthy-before-reconciled", said, [event], data))
-        said = f"nodes {mute} never told what they accept: whether they had reconciled before they were healthy"
+        said = f"nodes {sorted(mute)} never told what they accept: whether they had reconciled before they were healthy"
         return found, [f"{said} was not judged"] if mute else []

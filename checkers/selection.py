@@ -4,8 +4,10 @@ Decides, from the `selected` events of the correct nodes:
 
 `selected-twice`    a round picked a peer twice
 `too-few`           a round picked fewer than min(k, available) peers; before the last round of a telling, fewer than
-                    min(k, correct peers that nothing kept from it, if no fewer were available then and before): on a
-                    network without loss, and while its machine had an idle processor, for else silence may do
+                    min(k, correct peers that nothing kept from it, if no fewer were available then and before), or
+                    nobody at all though no fault was in force and some were available then and before: on a network
+                    without loss, and where no machine starved then or within an exchange before, for else silence may
+                    do; not in the last second of real nodes, whose starving may not have been heard
 `selected-itself`, `selected-stranger`   a round picked the node itself, or somebody who is no member
 `not-uniform`       under the strategy "random", while no fault was in force and all peers were available, a node's
                     picks are so uneven that chance explains it less than once in 10^6 (Pearson's chi-square, 1900)
@@ -42,9 +44,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from checkers.history import Event, FaultEvent, Header, NodeEvent
+from checkers.reach import Span
+from checkers.timeline import Timeline
 from checkers.verdict import Anomaly, CheckResult, result
 
 NAME = "selection"
@@ -57,6 +61,14 @@ HARMLESS = ("byzantine", "skew")
 """Kinds of faults that keep nobody from anybody."""
 
 
+class _Telling(NamedTuple):
+    """Rounds from `span.begin` to `span.end` while no fault kept anybody from anybody."""
+
+    span: Span
+    unexplained: bool  # fewer peers were available than there must have been
+    short: list[Anomaly]  # rounds that picked too few, unless a machine starved
+
+
 class _Told:
     """What one node has told: rounds, picks, and what liars may have had of them."""
 
@@ -67,8 +79,8 @@ class _Told:
         self.liars = 0
         self.allowed = 0.0  # picks of liars that the bound allows, on average
         self.variance = 0.0
-        self.tellings = 0  # while no fault was in force
-        self.unexplained = 0  # of those, with fewer peers than there must have been
+        self.until = 0  # the time of the last telling
+        self.tellings: list[_Telling] = []
         self.gone: set[str] = set()  # whom it has suspected or holds to be proven
         self.calm: Counter[str] = Counter()  # picks while all peers were there and no fault was in force
 
@@ -108,11 +120,15 @@ class Selection:
         self._disturbed = set(
             self._told
         )  # nodes whose next telling is of rounds that a fault, or the start, was part of
+        self._lifted = 0  # when the last fault was
         self._k = 0
+        self._timeline = Timeline()
+        self._starved: list[Span] = []
         self._anomalies: list[Anomaly] = []
 
     def on_event(self, index: int, event: Event) -> Anomaly | None:
-        """What a round may not pick is certain at once."""
+        """What a round may not pick is certain at once; whether it picked too few may be known in the end only."""
+        self._timeline.on_event(event)
         if type(event) is FaultEvent:
             harmless = self._kinds.get(event.fault) in HARMLESS
             if event.stage == "injected":
@@ -124,15 +140,22 @@ class Selection:
             elif event.stage in ("lifted", "skipped"):
                 self._in_force.discard(event.fault)
                 self._keeping.discard(event.fault)
+                self._lifted = event.t
         if type(event) is NodeEvent and event.name == "crashed" and event.node in self._entries:
             self._crashed.add(self._entries[event.node].agent)
         if type(event) is NodeEvent and event.name == "starved":
-            self._apart.update(self._told)
+            self._on_starved(event)
         if type(event) is not NodeEvent or event.node not in self._told:
             return None
         if event.name in ("suspected", "proven"):
             self._told[event.node].gone.add(str(event.data.get("agent")))
         return self._on_selected(index, event) if event.name == "selected" else None
+
+    def _on_starved(self, event: NodeEvent) -> None:
+        """Who waits for a processor is silent, and may be held to be for an exchange more."""
+        end = self._timeline.place(event)
+        begin = end - int(event.data.get("for_ns", 0))
+        self._starved.append(Span(begin, end + self._header.deadline.exchange_ns))
 
     def _on_selected(self, index: int, event: NodeEvent) -> Anomaly | None:
         told = self._told[event.node]
@@ -144,31 +167,43 @@ class Selection:
         if k != (self._fanout or k) or k < 1:
             self._others_k.add(event.node)
         there = self._there(event.node)
-        surely = 0
-        if event.node not in self._apart:
-            told.tellings += 1
-            told.unexplained += least < there
-            surely = there if least >= there and not self._header.network.loss else 0
-        elif not self._keeping:
+        until, told.until = told.until, self._timeline.place(event)
+        apart = event.node in self._apart
+        least_early = 0 if apart else self._least_early(least, there, k, calm=calm)
+        over = told.until >= self._lifted  # a telling may be heard of after a fault, and be of earlier rounds
+        if over and not self._keeping:
             self._apart.discard(event.node)
         bound = self._bound(event.node, k, least)
         found = None
+        short = []
         for number, picked in enumerate(rounds, 1):
             told.rounds += 1
             told.picks += len(picked)
             told.liars += sum(one in self._liars for one in picked)
             told.allowed += bound * len(picked)
             told.variance += bound * (1 - bound) * len(picked)
-            # How many were available is told of the last round; in an earlier one fewer may have been, but those whom
-            # nothing keeps from it.
-            wanted = min(k, available) if number == len(rounds) else max(min(1, least) * calm, min(k, surely))
-            found = found or self._judge_round(index, event.node, picked, wanted=wanted)
+            last = number == len(rounds)
+            found = found or self._judge_round(index, event.node, picked, wanted=min(k, available) if last else 0)
+            if not last and len(picked) < least_early:
+                short.append(_too_few(index, event.node, picked, least_early))
+        if not apart:
+            told.tellings.append(_Telling(Span(until, told.until), least < there, short))
         if calm:
             if least == self._peers:
                 told.calm.update(one for picked in rounds for one in picked)
-        elif not self._in_force:
+        elif over and not self._in_force:
             self._disturbed.discard(event.node)
         return found
+
+    def _least_early(self, least: int, there: int, k: int, *, calm: bool) -> int:
+        """What a round before the last of a telling has to pick at the least.
+
+        How many were available is told of the last round; in an earlier one fewer may have been, but those whom nothing
+        keeps from it.
+        """
+        if self._header.network.loss:
+            return 0
+        return max(min(1, least) if calm else 0, min(k, there) if least >= there else 0)
 
     def _there(self, node: int) -> int:
         """How many peers must be available to `node` while nothing is in force: liars need not be."""
@@ -176,20 +211,19 @@ class Selection:
         return sum(number != node and self._entries[number].agent not in out for number in self._told)
 
     def _judge_round(self, index: int, node: int, picked: list[str], *, wanted: int) -> Anomaly | None:
-        said = None
+        data = {"node": node, "picked": picked}
         if len(set(picked)) < len(picked):
-            said = ("selected-twice", f"node {node} picked a peer twice in one round")
+            found = Anomaly("selected-twice", f"node {node} picked a peer twice in one round", [index], data)
         elif len(picked) < wanted:
-            said = ("too-few", f"node {node} picked {len(picked)} peers, {wanted} were wanted and there")
+            found = _too_few(index, node, picked, wanted)
         elif self._entries[node].agent[:PREFIX] in picked:
-            said = ("selected-itself", f"node {node} picked itself")
+            found = Anomaly("selected-itself", f"node {node} picked itself", [index], data)
         elif any(one not in self._names for one in picked):
-            said = ("selected-stranger", f"node {node} picked somebody who is no member")
-        if said is None:
+            found = Anomaly("selected-stranger", f"node {node} picked somebody who is no member", [index], data)
+        else:
             return None
-        anomaly = Anomaly(said[0], said[1], [index], {"node": node, "picked": picked})
-        self._anomalies.append(anomaly)
-        return anomaly
+        self._anomalies.append(found)
+        return found
 
     def final(self) -> CheckResult:
         """Shares and evenness; unknown where too little was told."""
@@ -198,6 +232,8 @@ class Selection:
         chances = [self._judge_evenness(node, told.calm) for node, told in self._told.items()]
         for node, told in self._told.items():
             self._judge_share(node, told)
+            told.tellings = self._undisturbed(node, told)
+            self._anomalies += [one for telling in told.tellings for one in telling.short]
         unknown += self._not_known()
         notes = []
         if self._strategy == "random" and self._k < self._peers and all(one is None for one in chances):
@@ -212,8 +248,22 @@ class Selection:
         }
         return result(NAME, self._anomalies, unknown=unknown, notes=notes, figures=figures)
 
+    def _undisturbed(self, node: int, told: _Told) -> list[_Telling]:
+        """The tellings in which surely no machine starved."""
+        heard = self._timeline.heard_until(node)
+        return [
+            one
+            for one in told.tellings
+            if one.span.end <= heard
+            and not any(starved.begin <= one.span.end and one.span.begin <= starved.end for starved in self._starved)
+        ]
+
     def _not_known(self) -> list[str]:
-        hidden = [node for node, told in self._told.items() if told.unexplained * 2 > told.tellings]
+        hidden = [
+            node
+            for node, told in self._told.items()
+            if sum(one.unexplained for one in told.tellings) * 2 > len(told.tellings)
+        ]
         unknown = []
         if hidden:
             unknown.append(f"nodes {hidden} mostly told of fewer peers than nothing in the history kept from them")
@@ -261,6 +311,11 @@ class Selection:
             said = f"node {node} picks its peers so unevenly that chance explains it with probability {chance:.1e}"
             self._anomalies.append(Anomaly("not-uniform", said, [], {"node": node, "chance": chance}))
         return chance
+
+
+def _too_few(index: int, node: int, picked: list[str], wanted: int) -> Anomaly:
+    said = f"node {node} picked {len(picked)} peers, {wanted} were wanted and there"
+    return Anomaly("too-few", said, [index], {"node": node, "picked": picked})
 
 
 def near_places(strategy: str, k: int) -> int:

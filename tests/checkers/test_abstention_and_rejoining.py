@@ -103,6 +103,14 @@ def test_a_node_is_healthy_again_only_with_what_was_certified_before(events, fou
     assert [one.name for one in anomalies] == (["healthy-before-reconciled"] if found else []) and not unknown
 
 
+def test_who_alone_writes_has_nothing_of_others_to_accept():
+    own = [NodeEvent(node=2, name="committed", monotonic=0, wall=0, t=19, data={"id": "a"})]
+    checker = Rejoining(header(nodes=4, s="gset", faults=[WIPED]))
+    for index, event in enumerate([*own, *stable(0, 20, "a"), *RECOVERY, HEALTHY, DONE]):
+        checker.on_event(index, event)
+    assert checker.judge() == ([], [])
+
+
 def test_who_never_tells_what_it_accepts_is_unknown_and_not_convicted():
     checker = Rejoining(header(nodes=4, s="gset", faults=[WIPED]))
     for index, event in enumerate([*stable(0, 20, "a"), *RECOVERY, HEALTHY, DONE]):

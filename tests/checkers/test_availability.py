@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from checkers.availability import percentiles_ms
-from checkers.history import FaultEntry
+from checkers.history import FaultEntry, QuorumEntry
 from tests.checkers.histories import Book, header, the_anomaly
 
 
@@ -132,7 +132,7 @@ def planned(*operations, load_s=10, patience_s=1):
         "load_ns": load_s * SECOND,
         "operation_timeout_ns": patience_s * SECOND,
         "operations": [
-            {"id": op, "at_ns": at * SECOND, "node": 0, "action": "add", "level": level, **more}
+            {"id": op, "at_ns": int(at * SECOND), "node": 0, "action": "add", "level": level, **more}
             for op, (level, at, more) in enumerate(operations, start=1)
         ],
     }
@@ -152,7 +152,7 @@ def test_what_was_never_begun_was_not_answered():
     result = judged(book, 4, stable_ok_min=0.5)
     found = the_anomaly(result, "over-budget")
     assert (found.data, result.figures["never_begun"]) == ({"budget": "stable_ok_min", "share": 0.4}, 6)
-    assert result.figures["by_level"] == {"stable": {"ok": 4, "never": 6}}
+    assert result.figures["by_level"] == {"stable": {"ok": 4, "never_begun": 6}}
 
 
 @pytest.mark.parametrize(("begun", "validity"), [(5, "valid"), (4, "invalid")])
@@ -163,7 +163,7 @@ def test_all_levels_count_what_was_never_begun_in_ok_min(begun, validity):
 
 @pytest.mark.parametrize(
     ("last", "never"),
-    [(("stable", 9, {}), 1), (("stable", 9.5, {}), 0), (("stable", 1, {"seen": 0.5}), 0)],
+    [(("stable", 9, {}), 1), (("stable", 9.001, {}), 0), (("stable", 1, {"seen": 0.5}), 0)],
     ids=["due in time", "due within the last time-out", "may have had nothing to name"],
 )
 def test_what_may_rightly_have_had_no_turn_is_not_counted(last, never):
@@ -228,3 +228,86 @@ def test_liars_are_no_excuse_for_who_serves_nobody():
 )
 def test_who_served_somebody_or_need_not_is_not_named(outcomes, more):
     assert served("stable", outcomes, node=1, **more).validity == "valid"
+
+
+def after_the_lift(ms):
+    """A roster whose members need 1 s to recover; node 1 refuses ten while it is cut off and ten `ms` after that."""
+    quorum = QuorumEntry(epoch=1, network="00" * 32, size=3, detection_ns=SECOND, recovery_ns=SECOND)
+    made = msgspec.structs.replace(header(s="gset", faults=[FaultEntry("f0", "cut", True)]), quorum=quorum)
+    book = Book(made)
+    book.pass_ms(1000)
+    book.fault("f0", "injected")
+    for part in range(2):
+        for each in range(10):
+            book.end(book.begin("add", 0, "s", part * 10 + each, level="stable"))
+            book.end(book.begin("add", 1, "s", 100 + part * 10 + each, level="stable"), "fail")
+        if part == 0:
+            book.fault("f0", "lifted")
+            book.pass_ms(ms)
+    return book.judge("availability", stable_ok_min=0.1)
+
+
+def test_who_may_still_recover_need_not_serve():
+    assert after_the_lift(950).validity == "valid"
+    the_anomaly(after_the_lift(1000), "unserved-node")
+
+
+def test_what_the_harness_itself_asks_shows_nothing_of_what_clients_get():
+    """Node 1 is dead until the heal; then it answers every poll, and nobody asks it for anything else."""
+    book = Book(header(s="gset", faults=[FaultEntry("f0", "kill", True, nodes=(1,))]))
+    book.fault("f0", "injected")
+    for each in range(20):
+        book.add(0, each)
+    for each in range(3):
+        book.add(1, 100 + each, "fail")
+    book.fault("f0", "lifted")
+    for _ in range(20):
+        book.digest(1, "r")
+        book.read(1, list(range(20)), final=True)
+    assert book.judge("availability", ok_min=0.5).validity == "valid"
+
+
+@pytest.mark.parametrize(("stage", "found"), [("skipped", True), ("lifted", True), ("observed", False)])
+def test_a_fault_that_was_skipped_after_all_is_no_excuse(stage, found):
+    book = Book(header(s="gset", faults=[FaultEntry("f0", "pause", False, nodes=(1,))]))
+    book.fault("f0", "injected")
+    book.fault("f0", stage)
+    for each in range(20):
+        book.add(0, each)
+        book.add(1, 100 + each, "fail")
+    assert (book.judge("availability", ok_min=0.3).validity == "invalid") == found
+    assert bool(book.judge("availability").figures["by_window"]["calm"]) == found
+
+
+def hanging(begun, *, due_s=1, fault=False):
+    """Node 1 lets `begun` of ten operations time out, and the others, due in that second, never have their turn."""
+    book = planned(*(("stable", 2, {"node": 1}) for _ in range(begun)))
+    book.header.plan["operations"] += [
+        {"id": 100 + each, "at_ns": due_s * SECOND, "node": 1, "action": "add", "level": "stable"}
+        for each in range(10 - begun)
+    ]
+    if fault:
+        book = Book(msgspec.structs.replace(book.header, faults=[FaultEntry("f0", "cut", True)]))
+        book.pass_ms(500)
+        book.fault("f0", "injected")
+        book.pass_ms(1000)
+        book.fault("f0", "lifted")
+    else:
+        book.pass_ms(2000)
+    for operation in book.header.plan["operations"][:begun]:
+        book.end(book.begin("add", 1, "s", operation["id"], level="stable"), "info")
+    for each in range(90):
+        book.end(book.begin("add", 0, "s", 200 + each, level="stable"))
+    book.phase("heal")
+    return book.judge("availability", stable_ok_min=0.5)
+
+
+def test_who_hangs_is_asked_less_often_and_does_not_hide_by_that():
+    found = the_anomaly(hanging(2), "unserved-node")
+    assert found.data == {"node": 1, "level": "stable", "asked": 10}
+
+
+def test_who_was_hardly_asked_or_was_cut_off_when_they_were_due_is_not_named():
+    assert hanging(1).validity == "valid"
+    assert hanging(2, fault=True).validity == "valid"
+    the_anomaly(hanging(2, fault=True, due_s=3), "unserved-node")

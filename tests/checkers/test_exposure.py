@@ -1,5 +1,6 @@
 """Exposure: a run that put nothing to the test is unknown, and never invalid."""
 
+import msgspec
 import pytest
 
 from checkers.history import FaultEntry
@@ -71,12 +72,44 @@ def lying(cut_first, *, liar=2, apart=(2,)):
 def test_who_lies_where_nobody_hears_it_has_not_bitten():
     found = lying(True)
     assert found.validity == "unknown"
-    assert found.notes == ["required fault lies (node lies): node 2 reached nobody for as long as it lied"]
+    assert found.notes == ["required fault lies (node lies): node 2 reached no correct node for as long as it lied"]
 
 
 @pytest.mark.parametrize(("cut_first", "apart"), [(False, (2,)), (True, (0,))], ids=["heard at first", "another's cut"])
 def test_who_was_heard_for_a_while_has_bitten(cut_first, apart):
     assert lying(cut_first, apart=apart).validity == "valid"
+
+
+def lying_behind(links, *, liars=(2,), nodes=3):
+    """These lie while `links` carry nothing."""
+    faults = [
+        FaultEntry("lies", "byzantine", True, "node lies", nodes=liars),
+        FaultEntry("cut", "cut", True, "cut", links=tuple(links)),
+    ]
+    made = header(nodes=nodes, s="gset", core=[node for node in range(nodes) if node not in liars], faults=faults)
+    seats = [msgspec.structs.replace(entry, byzantine=entry.index in liars) for entry in made.nodes]
+    book = Book(msgspec.structs.replace(made, nodes=seats))
+    book.phase("load")
+    for stage, bites in (("injected", {}), ("lifted", {"bites": 20})):
+        for fault in ("cut", "lies") if stage == "injected" else ("lies", "cut"):
+            book.fault(fault, stage, **bites)
+    book.add(0, 1)
+    book.read(0, [1])
+    return book.judge("exposure").validity
+
+
+def test_a_lie_needs_one_way_alone():
+    assert lying_behind([(0, 2), (1, 2)]) == "valid", "nothing comes to it, and all that it says goes out"
+    assert lying_behind([(2, 0), (2, 1)]) == "unknown"
+    assert lying_behind([(2, 0)]) == "valid"
+
+
+def test_liars_that_hear_each_other_alone_hurt_nobody():
+    correct, liars = range(5), (5, 6)
+    around = [(liar, other) for liar in liars for other in correct]
+    assert lying_behind(around, liars=liars, nodes=7) == "unknown"
+    assert lying_behind(around[1:], liars=liars, nodes=7) == "unknown", "of two liars, each is to be heard"
+    assert lying_behind(around[2:6], liars=liars, nodes=7) == "valid"
 
 
 @pytest.mark.parametrize("stages", [(), ("skipped",), ("injected",)])

@@ -134,6 +134,23 @@ def test_a_disk_of_which_the_history_never_tells_may_have_gone_with_it():
     assert any("1 certificates are gone, perhaps with disks" in note for note in result.notes)
 
 
+def test_the_disk_of_another_is_no_excuse():
+    mesh = written(faults=[fault("other", "kill", 3)])
+    mesh.fault("other", "injected")
+    mesh.ask_certificate(0, A, None)
+    the_anomaly(ended(mesh), "certificate-not-kept")
+
+
+def test_to_be_asked_for_what_went_with_the_disk_shows_nothing_of_what_came_after():
+    mesh = written()
+    mesh.wipe(0, fault="wipe")
+    mesh.commit(0, B)
+    mesh.write(0, "y", commit=B, certificate=certificate(B))
+    mesh.ask_certificate(0, A, None)
+    result = mesh.judge("quorum")
+    assert any("nodes [0] were not asked" in note for note in result.notes)
+
+
 def test_an_answer_that_has_not_come_when_the_history_ends_is_none():
     mesh = written()
     mesh.ask_certificate(0, A, certificate(A))

@@ -21,6 +21,7 @@ from checkers.selection import chi_square_tail
 from tests.checkers.histories import header as plain_header
 
 NODES = 7
+SECOND = 1_000_000_000
 K = 3
 
 
@@ -68,7 +69,8 @@ def uniform(node: int, count: int = 400, seed: int = 1, among=range(NODES)):
 
 
 def judge(made: Header, events):
-    found = check(History(header=made, events=[*events, Phase(phase="done", t=10**9)])).results[0]
+    done = Phase(phase="done", t=max((event.t for event in events), default=0))
+    found = check(History(header=made, events=[*events, done])).results[0]
     return found.validity, {anomaly.name for anomaly in found.anomalies}, found
 
 
@@ -276,18 +278,54 @@ def test_rounds_that_pick_nobody_are_found_in_the_midst_of_a_telling():
     assert "too-few" in judge(header(), everybody(n0=hollow))[1]
 
 
-@pytest.mark.parametrize("why", ["a lossy network", "no idle processor"])
-def test_who_may_have_fallen_silent_in_between_may_have_been_passed_over(why):
-    made = header()
-    if why == "a lossy network":
-        made = msgspec.structs.replace(made, network=NetworkEntry(loss=0.5))
-    hollow = [picked[: 1 if number == 15 else K] for number, picked in enumerate(uniform(0))]
-    events = everybody(n0=hollow)
-    if why == "no idle processor":
-        places = [at for at, event in enumerate(events) if event.node == 0]
-        events.insert(places[1], NodeEvent(node=3, name="starved", monotonic=0, wall=0, t=0, data={"for_ns": 9}))
-    assert judge(made, events)[0] == "valid"
-    assert "too-few" in judge(header(), everybody(n0=hollow))[1]
+def hollow(picks):
+    """Round 15 of node 0 picks so many, in its second telling."""
+    return [picked[: picks if number == 15 else K] for number, picked in enumerate(uniform(0))]
+
+
+@pytest.mark.parametrize("picks", [0, 1])
+def test_on_a_lossy_network_who_fell_silent_in_between_may_have_been_passed_over(picks):
+    lossy = msgspec.structs.replace(header(), network=NetworkEntry(loss=0.5))
+    assert judge(lossy, everybody(n0=hollow(picks)))[0] == "valid"
+    assert "too-few" in judge(header(), everybody(n0=hollow(picks)))[1]
+
+
+@pytest.mark.parametrize("picks", [0, 1])
+@pytest.mark.parametrize(
+    ("end_ms", "excused"), [(900, False), (1001, True), (1500, True), (2000, True), (2150, True), (2300, False)]
+)
+@pytest.mark.parametrize("heard", ["before", "in between", "afterwards"])
+def test_a_machine_that_starved_is_an_excuse_for_the_rounds_of_that_time_alone(picks, end_ms, excused, heard):
+    """Tellings come each second, of which the second is hollow; what starved, for 200 ms, may be heard of any time."""
+    events = [
+        msgspec.structs.replace(event, t=number * SECOND, monotonic=number * SECOND)
+        for node in range(NODES)
+        for number, event in enumerate(tellings(node, hollow(picks) if node == 0 else uniform(node)), start=1)
+    ]
+    events.sort(key=lambda event: event.t)
+    starved = NodeEvent(node=3, name="starved", monotonic=0, wall=0, t=end_ms * 1_000_000, data={"for_ns": SECOND // 5})
+    events.insert({"before": 0, "in between": NODES, "afterwards": len(events)}[heard], starved)
+    assert (judge(header(), events)[1] == set()) == excused
+
+
+def test_what_real_nodes_did_in_the_last_second_is_not_held_against_them():
+    """That they starved then may not have been heard."""
+    clock = NodeEvent(node=0, name="clock", monotonic=0, wall=0, t=0)
+    for done, names in ((SECOND // 2, set()), (2 * SECOND, {"too-few"})):
+        events = [clock, *everybody(n0=hollow(1)), Phase(phase="done", t=done)]
+        assert {one.name for one in check(History(header=header(), events=events)).results[0].anomalies} == names
+
+
+def test_rounds_from_before_the_lift_that_are_told_of_afterwards_do_not_end_the_excuse():
+    """Two tellings are heard of after the lift: one of the cut's time, and one that begins in it."""
+    cut, lift = (FaultEvent(fault="cut", stage=stage, t=t) for stage, t in (("injected", 1), ("lifted", 90)))
+    thin = [picked[: 1 if number in (5, 15) else K] for number, picked in enumerate(uniform(0))]
+    for second, names in ((100, set()), (110, {"too-few"})):
+        first, *others = tellings(0, thin, t=second)
+        before = msgspec.structs.replace(first, t=second - 20, monotonic=second - 20)
+        events = [told(0, uniform(0)[:10], t=1), cut, lift, before, *others]
+        rest = [event for node in range(1, NODES) for event in tellings(node, uniform(node), t=100)]
+        assert judge(header(faults=["cut"]), [*events, *rest])[1] == names
 
 
 @pytest.mark.parametrize(("k", "expected"), [(K, "valid"), (1, "unknown"), (0, "invalid")])
