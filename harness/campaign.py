@@ -28,6 +28,7 @@ FRAME_BYTES_MIN = 52_000
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 Transport = Literal["quic", "tcp"]
 Wiring = Literal["relayed", "direct"]
+Strategy = Literal["random", "nearest", "hybrid", "region"]
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 
 
@@ -50,7 +51,7 @@ class Cluster(_Table, frozen=True):
     wiring: Wiring = "relayed"
     faulty: int | None = None
     fanout: int | None = None
-    strategy: Literal["random", "nearest", "hybrid", "region"] = "random"
+    strategy: Strategy = "random"
     roster: bool = False
     gate_local_writes: bool = False
     probe_interval_ms: float = 100.0

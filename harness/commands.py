@@ -18,10 +18,11 @@ from harness.compiler import compile_campaign
 from harness.errors import EXIT_BAD_INPUT, EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, BadInput
 from harness.execution import Outcome, execute, lacking, meets
 from harness.header import contradiction
-from harness.plan import Plan, read_plan
+from harness.plan import Plan
 from harness.progress import share_of
 from harness.render import outcome_line, verdict_lines
 from harness.store import HISTORY, PLAN, RunDirectory, find
+from harness.stored_plan import read_plan
 from harness.subject import read_subject
 from harness.sweep import Where, sweep_campaign
 

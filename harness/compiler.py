@@ -6,15 +6,11 @@ nobody knows, and claims whose assumptions the campaign itself breaks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from checkers.anomalies import ANOMALIES
-from checkers.compose import CHECKERS, make_checker
-from checkers.history import CheckEntry, Header, ObjectEntry
+from checkers.compose import CHECKERS
+from checkers.history import CheckEntry, ObjectEntry
 from faults.byzantine import STRATEGIES
 from faults.schedule import ByzantineSpec, FaultError, compile_faults
 from faults.vocabulary import CAPABILITIES, Cut, Kill, Link, PlannedFault
-from harness.bounds import quorum_entry
 from harness.campaign import (
     CAMPAIGN_NAME_BYTES_MAX,
     FRAME_BYTES_MAX,
@@ -30,6 +26,7 @@ from harness.campaign import (
     Transport,
     WorkloadSpec,
 )
+from harness.claim import check_claim, wiped_by
 from harness.deadline import deadline_for
 from harness.errors import BadInput
 from harness.plan import Plan, PlannedCluster, PlannedOperation, fault_nodes, seats_of
@@ -78,9 +75,7 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
         expect=campaign.expect,
         requires=campaign.requires.capabilities,
     )
-    _try_checks(plan, source)
-    _expect(plan, source)
-    _quorums_are_judged(plan, source)
+    check_claim(plan, source)
     return plan
 
 
@@ -239,7 +234,7 @@ def _faults(
 
 def _check_assumption(campaign: Campaign, cluster: PlannedCluster, planned: list[PlannedFault], source: str) -> None:
     """A claim rests on at most so many liars and lost disks; a node that is both counts once."""
-    liars, wiped = set(seats_of(planned)), _wiped(planned)
+    liars, wiped = set(seats_of(planned)), wiped_by(planned)
     allowed = campaign.assumes.byzantine_and_wiped_max
     allowed = cluster.faulty if allowed is None else allowed
     place = "assumes.byzantine_and_wiped_max"
@@ -255,12 +250,6 @@ def _check_assumption(campaign: Campaign, cluster: PlannedCluster, planned: list
     _require(len(liars) < cluster.nodes, source, "faults", "every node lies: there is nobody to be hurt")
 
 
-def _wiped(faults: Iterable[PlannedFault]) -> set[int]:
-    """The nodes that lose their disks."""
-    kills = [one for one in faults if isinstance(one.fault, Kill) and one.fault.disk == "wipe"]
-    return {node for one in kills for node in fault_nodes(one)}
-
-
 def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: str) -> None:
     """A relay can only hurt links that go through it, and a packet filter knows only who sends."""
     wanted = "direct" if cluster.wiring == "relayed" else "relayed"
@@ -269,15 +258,6 @@ def _check_wiring(cluster: PlannedCluster, planned: list[PlannedFault], source: 
         by_relay = isinstance(one.fault, Cut | Link) and not by_filter
         problem = by_filter if cluster.wiring == "relayed" else by_relay
         _require(not problem, source, "cluster.wiring", f'{one.id} ({one.what}) needs wiring = "{wanted}"')
-
-
-def _quorums_are_judged(plan: Plan, source: str) -> None:
-    """Beyond f, what quorums promise is not judged: a claim that the run is valid would claim it all the same."""
-    hurt = len(_wiped(plan.faults).union(seats_of(plan.faults)))
-    judged = any(check.name == "quorum" for check in plan.checks)
-    said = f'cannot be "valid" with the checker quorum: {hurt} nodes lie or lose their disks, more than f = '
-    fine = plan.expect.validity != "valid" or not judged or hurt <= plan.cluster.faulty
-    _require(fine, source, "expect.validity", f"{said}{plan.cluster.faulty}, and beyond f it promises nothing")
 
 
 def _core(campaign: Campaign, correct: tuple[int, ...], nodes: int, source: str) -> tuple[int, ...]:
@@ -360,39 +340,6 @@ def _requires(campaign: Campaign, source: str) -> None:
     for index, name in enumerate(campaign.requires.capabilities):
         said = f'unknown capability "{name}"; one of {", ".join(known)}'
         _require(name in known, source, f"requires.capabilities[{index}]", said)
-
-
-def _expect(plan: Plan, source: str) -> None:
-    """What is expected must be something that the checks of this campaign can find."""
-    expect = plan.expect
-    possible = [name for check in plan.checks for name in ANOMALIES[check.name]]
-    for index, name in enumerate(expect.anomalies):
-        said = f'no check of this campaign finds "{name}"; they find {", ".join(possible)}'
-        _require(name in possible, source, f"expect.anomalies[{index}]", said)
-    named = bool(expect.anomalies)
-    _require(named or expect.validity == "valid", source, "expect.anomalies", "is empty: name those that must be found")
-    _require(not named or expect.validity == "invalid", source, "expect.anomalies", 'needs validity = "invalid"')
-
-
-def _try_checks(plan: Plan, source: str) -> None:
-    """Make every checker once, so that an option which it does not know ends here and not after the run."""
-    header = Header(
-        campaign=plan.campaign,
-        seed=plan.seed,
-        backend="",
-        nodes=[],
-        faulty=plan.cluster.faulty,
-        objects=list(plan.objects),
-        core=list(plan.core),
-        deadline=plan.deadline,
-        quorum=quorum_entry(plan, network=""),
-        checks=list(plan.checks),
-    )
-    for index, check in enumerate(plan.checks):
-        try:
-            make_checker(header, check.name, check.options)
-        except ValueError as error:
-            raise BadInput(source, f"checks[{index}].options", str(error)) from None
 
 
 def _require(holds: bool, source: str, place: str, problem: str) -> None:

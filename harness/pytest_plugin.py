@@ -145,9 +145,9 @@ class CampaignItem(pytest.Item):
 
     def _replay(self, path: Path, where: Where) -> None:
         from harness.execution import execute, lacking
-        from harness.plan import read_plan
         from harness.render import outcome_line, verdict_lines
         from harness.store import PLAN, find
+        from harness.stored_plan import read_plan
 
         plan = read_plan(find(path, PLAN))
         if plan.campaign != self.path.stem or self._transport not in (None, plan.cluster.transport):

@@ -67,6 +67,13 @@ GENERATORS: dict[str, Callable[[WorkloadSpec, Random, Iterator[int]], Iterator[D
     "pncounter": pncounter_operations,
 }
 
+ACTIONS = {
+    "gset": ("add", "read"),
+    "orset": ("add", "remove", "read"),
+    "pncounter": ("increment", "decrement", "read"),
+}
+"""What clients ask of an object, by its type."""
+
 
 def plan_workload(
     spec: WorkloadSpec,

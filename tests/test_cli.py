@@ -237,6 +237,28 @@ def test_an_unreadable_file_is_one_line(tmp_path, capsys, command, content):
     assert "input" in output.err and output.err.count("\n") == 1 and "Traceback" not in output.err
 
 
+def with_liar(plan, *, node=0, strategy="silent", asked=False):
+    """Makes a liar of a node; whoever was to ask it for something does so only if it is `asked`."""
+    plan["core"] = [one for one in plan["core"] if one != node]
+    if not asked:
+        plan["operations"] = [one for one in plan["operations"] if one["node"] != node]
+    fault = {"fault": "byzantine", "nodes": [node], "strategy": strategy}
+    plan["faults"].append({**plan["faults"][0], "id": f"lies{node}", "fault": fault})
+
+
+def test_beyond_f_an_edited_plan_is_not_valid_either(tmp_path, capsys):
+    """As the compiler has it, of campaigns."""
+    assert main(["run", str(CAMPAIGNS / "equivocators.toml"), "--store", str(tmp_path)]) == EXIT_VALID
+    path = tmp_path / "equivocators" / "latest" / "plan.json"
+    plan = json.loads(path.read_text())
+    for _ in range(plan["cluster"]["faulty"]):
+        with_liar(plan, node=plan["core"][0])
+    path.write_text(json.dumps(plan))
+    capsys.readouterr()
+    assert main(["replay", str(path), "--store", str(tmp_path)]) == EXIT_BAD_INPUT
+    assert capsys.readouterr().err.startswith('plan.json: expect.validity: cannot be "valid" with the checker quorum')
+
+
 def test_a_plan_that_was_edited_badly_is_one_line(kept, tmp_path, capsys):
     plan = json.loads((kept[0] / "plan.json").read_text())
     for place, spoil in (
@@ -253,6 +275,23 @@ def test_a_plan_that_was_edited_badly_is_one_line(kept, tmp_path, capsys):
         ("cluster.gossip_interval_ns", lambda p: p["cluster"].__setitem__("gossip_interval_ns", 0)),
         ("operation_timeout_ns", lambda p: p.__setitem__("operation_timeout_ns", -5)),
         ("load_ns", lambda p: p.__setitem__("load_ns", "soon")),
+        ("cluster.probe_misses", lambda p: p["cluster"].__setitem__("probe_misses", 1)),
+        ("cluster.frame_bytes_max", lambda p: p["cluster"].__setitem__("frame_bytes_max", 10)),
+        ("cluster.gossip_interval_ns", lambda p: p["cluster"].__setitem__("gossip_interval_ns", 3)),
+        ("cluster.strategy", lambda p: p["cluster"].__setitem__("strategy", "best")),
+        ("cluster.regions", lambda p: p["cluster"].__setitem__("regions", [""])),
+        ("cluster.network", lambda p: p["cluster"]["network"].__setitem__("loss", 5)),
+        ("cluster.network", lambda p: p["cluster"]["network"].__setitem__("latency_ms", -1)),
+        ("cluster.network", lambda p: p["cluster"]["network"].__setitem__("jitter_ms", -1)),
+        ("checks[0].name", lambda p: p["checks"][0].__setitem__("name", "astrology")),
+        ("checks[0].options", lambda p: p["checks"][0].__setitem__("options", {"mild": True})),
+        ("expect.anomalies[0]", lambda p: p.__setitem__("expect", {"validity": "invalid", "anomalies": ["bad-luck"]})),
+        ("operations[0].type", lambda p: p["operations"][0].__setitem__("type", "list")),
+        ("operations[0].action", lambda p: p["operations"][0].__setitem__("action", "steal")),
+        ("operations[0].level", lambda p: p["operations"][0].__setitem__("level", "stable")),
+        ("operations[0].seen", lambda p: p["operations"][0].__setitem__("seen", 1.5)),
+        ("operations[0].node", lambda p: with_liar(p, node=p["operations"][0]["node"], asked=True)),
+        (f"faults[{len(plan['faults'])}].fault.strategy", lambda p: with_liar(p, strategy="charm")),
     ):
         broken = json.loads(json.dumps(plan))
         spoil(broken)

@@ -25,8 +25,10 @@ def test_a_header_agrees_with_the_plan_in_it(campaign):
 
 
 def test_what_a_subject_does_not_offer_may_be_left_out():
-    made = header(subject=msgspec.structs.replace(REFERENCE, name="other", offers=()))
+    other = msgspec.structs.replace(REFERENCE, name="other", offers=())
+    made = header(subject=other, backend="local")
     assert "visibility" in made.left_out and contradiction(made) is None
+    assert contradiction(header(subject=other)) is not None, "in the simulator there is the reference mesh alone"
 
 
 def test_of_real_machines_the_bounds_of_time_are_not_known_here():
