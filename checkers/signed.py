@@ -5,7 +5,7 @@ are verified with the standard library and PyNaCl alone.  Definitions: spec/byza
 
 A certificate is good if its statement has the domain, network and epoch of the header and the id of the commit that
 it was given for, and if `size` distinct members have signed exactly those 144 bytes.  A proof is good if it is two
-different headers of one author for one slot of this network, by ascending id, each with its author's signature.
+different headers of one author for one slot of this network, in any order, each with its author's signature.
 
 What is not so has a reason, one word; nothing here raises for what was recorded, whatever it is.  A signature is
 verified once, however many nodes tell of it: n nodes keep each of n - f votes.  Complexity: O(1) a signature.

@@ -1,6 +1,7 @@
 """The header of a run's history: what a checker must know, drawn from the plan; and whether a header still says that.
 
-The header holds the whole plan, so whoever alters one of the two is found out by the other.
+The header holds the whole plan, so where the two say different things one of them was altered.  That is no seal: who
+alters both, or calls a simulation a run on real machines, whose bounds of time are longer, is not found out.
 """
 
 from __future__ import annotations

@@ -181,3 +181,16 @@ def test_the_order_of_a_proof_s_fields_says_nothing(lines):
     for found in proven(altered):
         found["proof"] = dict(sorted(found["proof"].items(), reverse=True))
     assert verify(altered).returncode == 0
+
+
+def test_hex_in_capitals_is_the_same_hex(lines):
+    altered = copy.deepcopy(lines)
+    for found in certificates(altered):
+        found["votes"] = [[voter.upper(), signature.upper()] for voter, signature in found["votes"]]
+    assert verify(altered).stdout == verify(lines).stdout
+
+
+def test_a_line_that_is_none_is_named_by_its_number(lines):
+    text = "".join(json.dumps(line) + "\n" for line in lines[:5]) + '{"kind"'
+    done = subprocess.run([sys.executable, SCRIPT], input=text, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("line 6: JSONDecodeError")

@@ -12,11 +12,11 @@ roster = (header := json.loads(sys.stdin.readline()))["quorum"] or sys.exit("no 
 network = blake2b(roster["network"].encode(), digest_size=32, person=b"knhk.network").digest()
 members, liars = {n["agent"] for n in header["nodes"]}, {n["index"] for n in header["nodes"] if n["byzantine"]}
 faulty = min(header["faulty"], (len(members) - 1) // 3)
-for line, event in enumerate(map(json.loads, sys.stdin), 2):
-    name, told = event.get("name") if event.get("node") not in liars else "", event.get("data")
+for line, text in enumerate(sys.stdin, 2):
+    told, name = (event := json.loads(text)).get("data"), event.get("name") if event.get("node") not in liars else ""
     if (certificate := told if name == "certified" else event.get("certificate")) is not None:
         said, votes = bytes.fromhex(certificate["statement"]), certificate["votes"]  # domain, network, epoch, slot, id
-        enough = len({v for v, _ in votes} & members) == len(votes) >= len(members) - faulty
+        enough = len({v.lower() for v, _ in votes} & members) == len(votes) >= len(members) - faulty
         here = said[:56] == b"knhk.vote.v1\0\0\0\0" + network + roster["epoch"].to_bytes(8, "big")
         if not enough or not here or said[112:].hex() != (told["id"] if name == "certified" else event["commit"]):
             sys.exit(f"line {line}: too few votes, one twice, or a stranger's; or another mesh, epoch or commit")
