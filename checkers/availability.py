@@ -1,14 +1,15 @@
 """Availability: how many operations were answered, and after how long.
 
 `over-budget`    a share of ok or info outcomes does not keep to its budget; without a budget it is only reported
-`unserved-node`  a core node answered not one of a level's operations with ok, though that level has a budget and
-                 ASKED_MIN of them were asked of it in quiet: shares are of all nodes together, and a few that answer
-                 nobody would hide among the others
+`unserved-node`  a core node answered not one of a level's operations with ok, of ASKED_MIN that were asked of it and
+                 ended in its quiet, though that level has a budget: shares are of all nodes together, and a few that
+                 answer nobody would hide among the others
 
-**Quiet** is while no fault but liars and skew is in force, and has been for as long as a node may recover: the header's
-`quorum.recovery_ns` after the start and after each fault was lifted.  Who hangs is asked less often than it was meant
-to be, since each of its clients waits for it alone: from BEGUN_MIN that began in quiet on, those that were due in quiet
-and never began count with them.
+**Quiet** is, for a node, while it surely runs and, for what needs a quorum, could reach n - f correct nodes that kept
+their disks, over links that no fault touches (`reach`), and has for as long as it may take to recover: the header's
+`quorum.recovery_ns`, without a roster `deadline.exchange_ns`.  Who hangs is asked less often than it was meant to be,
+since each of its clients waits for it alone: from BEGUN_MIN that began in quiet on, those that were due in quiet and
+never began count with them.  Who answered nobody, and had too little quiet to be judged, is noted.
 
 Whoever waits is counted (no coordinated omission; Tene, "How not to measure latency"): a latency is measured from the
 *intended* start, and an operation that the plan holds and that was never begun, because its client's turn never came,
@@ -23,12 +24,13 @@ ends.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from checkers.history import Event, FaultEvent, Header, Invoke, Level, Phase
-from checkers.pairing import Pairing
+from checkers.pairing import Pairing, Wipes
+from checkers.reach import Reach, Span
 from checkers.verdict import Anomaly, CheckResult, result
 
 NAME = "availability"
@@ -36,7 +38,6 @@ _UNITS = ("calm", "faulted")
 _LEVELS = {"local": "ok_min", "stable": "stable_ok_min", "quorum": "quorum_ok_min"}
 ASKED_MIN = 10
 BEGUN_MIN = 2
-_HARMLESS = ("byzantine", "skew")  # kinds of faults that keep no correct node from serving its clients
 _NEVER = "never_begun"
 
 
@@ -55,32 +56,11 @@ class _Plan(msgspec.Struct, frozen=True):
     operations: list[_PlannedOperation]
 
 
-class _Quiet:
-    """Since when no fault has kept nodes from serving, and when some may have: they need `settle_ns` to recover."""
+class _Asked(NamedTuple):
+    """One operation of a client: its span, and whether it was answered ok."""
 
-    def __init__(self, header: Header) -> None:
-        self._harmful = {entry.id for entry in header.faults if entry.fault not in _HARMLESS}
-        self._settle_ns = header.quorum.recovery_ns if header.quorum is not None else 0
-        self._in_force: dict[str, int] = {}
-        self._loud = [(0, self._settle_ns)]
-        self._loud_until = self._settle_ns
-
-    def on_fault(self, event: FaultEvent) -> None:
-        """One that was skipped after it was begun has been undone."""
-        if event.stage == "injected" and event.fault in self._harmful:
-            self._in_force[event.fault] = event.t
-        elif event.stage in ("lifted", "skipped") and event.fault in self._in_force:
-            self._loud_until = max(self._loud_until, event.t + self._settle_ns)
-            self._loud.append((self._in_force.pop(event.fault), event.t + self._settle_ns))
-
-    def now(self, t: int) -> bool:
-        """Whether it is quiet at `t`, the moment of the event that comes next."""
-        return not self._in_force and t >= self._loud_until
-
-    def was(self, t: int) -> bool:
-        """Whether it was quiet at `t`, which lies behind."""
-        begun = any(begin <= t for begin in self._in_force.values())
-        return not begun and not any(begin <= t < end for begin, end in self._loud)
+    span: Span
+    ok: bool
 
 
 class Availability:
@@ -112,15 +92,17 @@ class Availability:
                 raise ValueError(f"checker {NAME}: {option}: {share} is no share, 0 to 1")
         self._operations_min = operations_min
         self._core = header.core
-        self._due = _due_early(header)
+        self._due, self._patience_ns = _due_early(header)
         self._begun: set[int] = set()
         self._load_over = False
         self._pairing = Pairing()
         self._in_force: set[str] = set()
         self._faulted_ops: set[int] = set()
-        self._quiet = _Quiet(header)
-        self._asked_in_quiet: Counter[tuple[str, int]] = Counter()  # (level, node) -> operations that began so
-        self._waiting_in_quiet: Counter[tuple[str, int]] = Counter()  # and those that were due so and never began
+        self._header = header
+        self._reach = Reach(header)
+        self._wipes = Wipes(header)
+        self._asked: dict[tuple[str, int], list[_Asked]] = {}  # (level, node) -> what it was asked for
+        self._waiting: dict[tuple[str, int], list[Span]] = {}  # and what never began, as it was meant to be
         self._outcomes: dict[str, Counter[str]] = {}
         self._windows: dict[str, Counter[str]] = {unit: Counter() for unit in _UNITS}
         self._by_node: dict[tuple[str, int], Counter[str]] = {}
@@ -129,8 +111,9 @@ class Availability:
 
     def on_event(self, index: int, event: Event) -> Anomaly | None:
         """Count; budgets are for the whole run."""
+        self._reach.on_event(event)
+        self._wipes.on_event(event)
         if type(event) is FaultEvent:
-            self._quiet.on_fault(event)
             if event.stage == "injected":
                 self._in_force.add(event.fault)
             elif event.stage in ("lifted", "skipped"):
@@ -140,16 +123,16 @@ class Availability:
             self._load_over |= event.phase == "heal"
         elif type(event) is Invoke:
             self._begun.add(event.op)
-            if _counts(event) and self._quiet.now(event.t):
-                self._asked_in_quiet[event.level, event.node] += 1
         operation = self._pairing.on_event(index, event)
         if operation is None:
             if self._in_force and getattr(event, "action", "digest") != "digest":
                 self._faulted_ops.add(event.op)  # type: ignore[union-attr]
             return None
         invoke, complete = operation.invoke, operation.complete
-        if not _counts(invoke):
+        if invoke.action == "digest" or invoke.final:  # the harness's own questions show nothing of what clients get
             return None
+        asked = _Asked(Span(invoke.t, complete.t), complete.outcome == "ok")
+        self._asked.setdefault((invoke.level, invoke.node), []).append(asked)
         self._outcomes.setdefault(invoke.action, Counter())[complete.outcome] += 1
         self._windows["faulted" if invoke.op in self._faulted_ops else "calm"][complete.outcome] += 1
         self._by_node.setdefault((invoke.level, invoke.node), Counter())[complete.outcome] += 1
@@ -206,44 +189,67 @@ class Availability:
             for key, (seen, said) in none.items()
             if not seen and self._budget[key] > 0
         ]
-        return result(NAME, anomalies + self._unserved(), unknown=unknown, figures=figures)
+        unserved, notes = self._unserved()
+        return result(NAME, anomalies + unserved, unknown=unknown, notes=notes, figures=figures)
 
     def _count_never_begun(self) -> None:
         """Where the load came to its end; a run that was broken off began little, and that says nothing."""
         for planned in self._due if self._load_over else ():
             if planned.id not in self._begun:
                 self._by_node.setdefault((planned.level, planned.node), Counter())[_NEVER] += 1
-                self._waiting_in_quiet[planned.level, planned.node] += self._quiet.was(planned.at_ns)
+                meant = Span(planned.at_ns, planned.at_ns + self._patience_ns)
+                self._waiting.setdefault((planned.level, planned.node), []).append(meant)
 
     def _at_level(self, level: str) -> Counter[str]:
         return sum((seen for (one, _), seen in self._by_node.items() if one == level), Counter())
 
-    def _unserved(self) -> list[Anomaly]:
-        """Core nodes that served nobody at a level which has a budget."""
-        anomalies = []
-        for (level, node), seen in sorted(self._by_node.items()):
-            asked, judged = seen.total(), node in self._core and self._budget[_LEVELS[level]] > 0
-            began = self._asked_in_quiet[level, node]
-            enough = began >= BEGUN_MIN and began + self._waiting_in_quiet[level, node] >= ASKED_MIN
-            if judged and enough and not seen["ok"]:
-                said = f"node {node} was asked for {asked} operations ({level}), and answered none with ok"
-                anomalies.append(Anomaly("unserved-node", said, [], {"node": node, "level": level, "asked": asked}))
-        return anomalies
+    def _unserved(self) -> tuple[list[Anomaly], list[str]]:
+        """(core nodes that served nobody in quiet at a level which has a budget, those that were not judged)."""
+        anomalies, notes = [], []
+        for level, node in sorted(self._asked):
+            asked, waiting = self._asked[level, node], self._waiting.get((level, node), [])
+            refused = sum(not one.ok for one in asked) + len(waiting)
+            if node not in self._core or not self._budget[_LEVELS[level]] or refused < ASKED_MIN:
+                continue
+            quiet = self._quiet(level)[node]
+            judged = [one for one in asked if _within(quiet, one.span)]
+            count = len(judged) + sum(_within(quiet, one) for one in waiting)
+            if len(judged) >= BEGUN_MIN and count >= ASKED_MIN:
+                if not any(one.ok for one in judged):
+                    said = f"node {node} was asked for {count} operations ({level}) in quiet, and answered none with ok"
+                    data = {"node": node, "level": level, "asked": count}
+                    anomalies.append(Anomaly("unserved-node", said, [], data))
+            elif not any(one.ok for one in asked):
+                said = f"node {node} answered none of {refused} operations ({level}) with ok, and had too little quiet"
+                notes.append(f"{said} to be judged by it")
+        return anomalies, notes
+
+    def _quiet(self, level: str) -> dict[int, list[Span]]:
+        """Of each node, when it has to serve; in order."""
+        quorum = self._header.quorum
+        if quorum is None:
+            return self._reach.connected(1, settle_ns=self._header.deadline.exchange_ns)
+        alone = level == "local" and not quorum.gated
+        wiped = [entry.index for entry in self._header.nodes if self._wipes.ever(entry.index)]
+        return self._reach.connected(
+            1 if alone else quorum.size, settle_ns=quorum.recovery_ns, but=() if alone else wiped
+        )
 
 
-def _due_early(header: Header) -> list[_PlannedOperation]:
-    """What clients must have begun by the end of the load; of a plan that is not there or not ours, nothing."""
+def _within(spans: list[Span], one: Span) -> bool:
+    return any(span.begin <= one.begin and one.end <= span.end for span in spans)
+
+
+def _due_early(header: Header) -> tuple[list[_PlannedOperation], int]:
+    """(what clients must have begun by the end of the load, their time-out); of a plan that is not there or not ours,
+    nothing."""
     try:
         plan = msgspec.convert(header.plan, _Plan)
     except msgspec.ValidationError:
-        return []
-    latest = plan.load_ns - plan.operation_timeout_ns
-    return [one for one in plan.operations if one.at_ns <= latest and one.seen is None and one.action != "digest"]
-
-
-def _counts(invoke: Invoke) -> bool:
-    """Whether a client asked for it under load; the harness's own questions show nothing of what clients get."""
-    return invoke.action != "digest" and not invoke.final
+        return [], 0
+    patience = plan.operation_timeout_ns
+    clients = [one for one in plan.operations if one.seen is None and one.action != "digest"]
+    return [one for one in clients if one.at_ns <= plan.load_ns - patience], patience
 
 
 def _ok(outcomes: Counter[str]) -> float:

@@ -11,7 +11,8 @@ knows, so there are two views, and each question takes the one in which a node c
                       when it begins, and takes the same calls as injecting
     surely connected  outside injected .. lifted of every fault, the run having begun
 
-A fault that was skipped after it was begun, or never lifted, is surely nothing and possibly for ever.  Nodes that ended
+A fault that was skipped after it was begun is surely nothing, and possibly until it was undone; one that was never
+lifted is possibly for ever.  Nodes that ended
 by themselves are gone for good.  Slow and lossy links cut nobody off; whether they leave somebody connected depends on
 the question, and is an argument.  Byzantine nodes count where they may answer, and not where somebody must.
 
@@ -31,7 +32,8 @@ from checkers.history import Event, FaultEntry, FaultEvent, Header, NodeEvent
 FOREVER = 1 << 62
 _STILL = ("kill", "pause")
 _ALONE = (*_STILL, "disconnect")
-_HARMLESS = ("skew", "byzantine")
+HARMLESS = ("skew", "byzantine")
+"""Kinds of faults that keep no correct node from another, nor from its clients."""
 
 
 class Span(NamedTuple):
@@ -49,6 +51,7 @@ class _Window:
     injected: int
     confirmed: int | None = None
     failed: int | None = None
+    undone: int | None = None
     lifted: int | None = None
 
     def surely(self) -> Span:
@@ -59,7 +62,8 @@ class _Window:
         return Span(begin, told - (begin - self.injected))
 
     def possibly(self) -> Span:
-        return Span(self.injected, FOREVER if self.lifted is None else self.lifted)
+        told = self.undone if self.lifted is None else self.lifted
+        return Span(self.injected, FOREVER if told is None else told)
 
 
 @dataclass
@@ -99,7 +103,7 @@ class Reach:
         window = self._open.get(event.fault)
         if event.stage == "injected":
             entry = self._entries.get(event.fault)
-            if entry is not None and entry.fault not in _HARMLESS:
+            if entry is not None and entry.fault not in HARMLESS:
                 window = self._open[event.fault] = _Window(entry, event.t)
                 self._windows.append(window)
         elif window is None:
@@ -109,6 +113,8 @@ class Reach:
             del self._open[event.fault]
         elif event.stage == "skipped":
             window.failed = window.confirmed = window.injected
+            window.undone = event.t
+            del self._open[event.fault]
         elif window.confirmed is None:
             window.confirmed = event.t
         else:
@@ -125,8 +131,11 @@ class Reach:
         steps = self._follow(self._surely(), self._correct, _is_heard_by)
         return {node: _spans(found, lambda count: count == 0) for node, found in steps.items()}
 
-    def connected(self, size: int, *, settle_ns: int = 0, slow_ns: int | None = None) -> dict[int, list[Span]]:
-        """Of each node, when it surely ran and could reach `size` correct nodes, itself counted.
+    def connected(
+        self, size: int, *, settle_ns: int = 0, slow_ns: int | None = None, but: Collection[int] = ()
+    ) -> dict[int, list[Span]]:
+        """Of each correct node, when it surely ran and could reach `size` correct nodes, itself counted, and those of
+        `but` not counted.
 
         What a fault had cut counts as reachable `settle_ns` after it was lifted.  A link under a fault of the kind
         `link` counts as cut; with `slow_ns` only if it loses frames, if it is narrow, if nothing is known of what it
@@ -144,7 +153,7 @@ class Reach:
             delay = state.delay_ns[node, other] + state.delay_ns[other, node]
             return state.away[node] <= 0 and _reaches(state, node, other) and (slow_ns is None or delay < slow_ns)
 
-        steps = self._follow(edits, self._correct, reaches)
+        steps = self._follow(edits, self._correct.difference(but), reaches)
         return {node: _spans(found, lambda count: count >= size) for node, found in steps.items()}
 
     def still(self, node: int) -> list[Span]:
@@ -176,7 +185,7 @@ class Reach:
         return [edit for node, t in self._ended.items() for edit in _edits(Span(t, FOREVER), _away((node,)))]
 
     def _follow(self, edits: list[_Timed], counted: Collection[int], reaches: _Reaches) -> dict[int, list[_Step]]:
-        """(since when, how many of `counted` and itself a node reaches) of each node."""
+        """(since when, how many of `counted` a node reaches) of each node."""
         state = _State()
         steps: dict[int, list[_Step]] = {node: [] for node in self._nodes}
         moments: dict[int, list[tuple[int, _Edit]]] = {-FOREVER: []}
@@ -186,7 +195,7 @@ class Reach:
             for sign, edit in moments[t]:
                 edit(state, sign)
             for node, found in steps.items():
-                count = sum(reaches(state, node, other) for other in {*counted, node})
+                count = sum(reaches(state, node, other) for other in counted)
                 if not found or found[-1][1] != count:
                     found.append((t, count))
         return steps

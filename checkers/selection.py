@@ -30,8 +30,9 @@ expected picks a peer on.
 How many were available is told at the end of some rounds, so of the earlier ones the lesser of two tellings counts,
 and a node's first telling, of its start, says nothing of evenness.  While no fault is in force, correct peers are
 available unless the node suspects them, holds them to be proven, or they have crashed; where it mostly tells of fewer,
-its bound would rest on its own word: unknown.  Unknown, too, where k is not the plan's fanout.  Where, under "random",
-nobody's evenness could be judged, a note says so.
+its bound would rest on its own word: unknown.  Unknown, too, where most of a node's earlier rounds picked too few and
+are excused by loss or starving, and where k is not the plan's fanout.  Where, under "random", nobody's evenness could
+be judged, a note says so.
 
 Figures: the worst share of any correct node, the bound of that node's own rounds, without what chance adds, and the
 least chance of any node's picks.
@@ -47,7 +48,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from checkers.history import Event, FaultEvent, Header, NodeEvent
-from checkers.reach import Span
+from checkers.reach import HARMLESS, Span
 from checkers.timeline import Timeline
 from checkers.verdict import Anomaly, CheckResult, result
 
@@ -57,8 +58,6 @@ CHANCE_MIN = 1e-6
 EXPECTED_MIN = 20
 DEVIATIONS = 5.0
 ROUNDING = 1e-9
-HARMLESS = ("byzantine", "skew")
-"""Kinds of faults that keep nobody from anybody."""
 
 
 class _Telling(NamedTuple):
@@ -66,7 +65,8 @@ class _Telling(NamedTuple):
 
     span: Span
     unexplained: bool  # fewer peers were available than there must have been
-    short: list[Anomaly]  # rounds that picked too few, unless a machine starved
+    early: int  # rounds before the last
+    short: list[Anomaly]  # of these, those that picked too few, unless frames were lost or a machine starved
 
 
 class _Told:
@@ -187,7 +187,7 @@ class Selection:
             if not last and len(picked) < least_early:
                 short.append(_too_few(index, event.node, picked, least_early))
         if not apart:
-            told.tellings.append(_Telling(Span(until, told.until), least < there, short))
+            told.tellings.append(_Telling(Span(until, told.until), least < there, len(rounds) - 1, short))
         if calm:
             if least == self._peers:
                 told.calm.update(one for picked in rounds for one in picked)
@@ -201,8 +201,6 @@ class Selection:
         How many were available is told of the last round; in an earlier one fewer may have been, but those whom nothing
         keeps from it.
         """
-        if self._header.network.loss:
-            return 0
         return max(min(1, least) if calm else 0, min(k, there) if least >= there else 0)
 
     def _there(self, node: int) -> int:
@@ -232,8 +230,9 @@ class Selection:
         chances = [self._judge_evenness(node, told.calm) for node, told in self._told.items()]
         for node, told in self._told.items():
             self._judge_share(node, told)
-            told.tellings = self._undisturbed(node, told)
-            self._anomalies += [one for telling in told.tellings for one in telling.short]
+            excused = self._judge_early(node, told)
+            if excused is not None:
+                unknown.append(excused)
         unknown += self._not_known()
         notes = []
         if self._strategy == "random" and self._k < self._peers and all(one is None for one in chances):
@@ -248,15 +247,24 @@ class Selection:
         }
         return result(NAME, self._anomalies, unknown=unknown, notes=notes, figures=figures)
 
-    def _undisturbed(self, node: int, told: _Told) -> list[_Telling]:
-        """The tellings in which surely no machine starved."""
-        heard = self._timeline.heard_until(node)
-        return [
-            one
-            for one in told.tellings
-            if one.span.end <= heard
-            and not any(starved.begin <= one.span.end and one.span.begin <= starved.end for starved in self._starved)
-        ]
+    def _judge_early(self, node: int, told: _Told) -> str | None:
+        """Of rounds before the last of a telling; why it is not known whether the node picks enough, if so."""
+        early = sum(one.early for one in told.tellings)
+        busy = [one for one in told.tellings if self._busy(node, one.span)]
+        told.tellings = [one for one in told.tellings if not self._busy(node, one.span)]
+        if self._header.network.loss:
+            busy += told.tellings
+        else:
+            self._anomalies += [found for one in told.tellings for found in one.short]
+        short = sum(len(one.short) for one in busy)
+        if short * 2 > early:
+            return f"node {node} picked too few in {short} of {early} rounds, by lost frames or for want of processors"
+        return None
+
+    def _busy(self, node: int, span: Span) -> bool:
+        """Whether a machine starved in it, as far as that was heard."""
+        unheard = span.end > self._timeline.heard_until(node)
+        return unheard or any(one.begin <= span.end and span.begin <= one.end for one in self._starved)
 
     def _not_known(self) -> list[str]:
         hidden = [

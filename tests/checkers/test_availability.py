@@ -191,65 +191,140 @@ def test_of_a_plan_that_is_not_ours_nothing_is_counted(plan):
     assert (result.validity, result.figures["never_begun"]) == ("valid", 0)
 
 
-def served(level, outcomes, *, node, core=(0, 1), fault="", **options):
-    """Node 0 serves twenty at that level; then `node` ends these, perhaps under a fault of that kind."""
-    book = Book(header(s="gset", core=core, faults=[FaultEntry("f0", fault, True)] if fault else ()))
-    for each in range(20):
+AROUND_1 = tuple((a, b) for a in range(4) for b in range(4) if a != b and 1 in (a, b))
+
+
+def members(*, recovery_ms=0, gated=False, liars=(), faults=(), core=(0, 1, 2, 3), plan=None):
+    """A header with a roster of four, of whom three are a quorum."""
+    quorum = QuorumEntry(
+        epoch=1, network="n", size=3, detection_ns=SECOND, recovery_ns=recovery_ms * 1_000_000, gated=gated
+    )
+    made = header(nodes=4, s="gset", core=core, faults=faults)
+    nodes = [msgspec.structs.replace(entry, byzantine=entry.index in liars) for entry in made.nodes]
+    return msgspec.structs.replace(made, quorum=quorum, nodes=nodes, plan=plan or {})
+
+
+def asks(book, level, outcomes, *, node=1):
+    """The others serve forty at that level, then `node` ends these, and serves or refuses."""
+    for each in range(40):
         book.end(book.begin("add", 0, "s", each, level=level))
-    if fault:
-        book.fault("f0", "injected")
     for each, outcome in enumerate(outcomes):
         book.end(book.begin("add", node, "s", 100 + each, level=level), outcome)
-    return book.judge("availability", **options)
+    return book
 
 
-@pytest.mark.parametrize(
-    ("level", "budget"), [("local", "ok_min"), ("stable", "stable_ok_min"), ("quorum", "quorum_ok_min")]
-)
-def test_a_node_that_serves_nobody_does_not_hide_among_others(level, budget):
-    found = the_anomaly(served(level, ["fail"] * 10, node=1, **{budget: 0.5}), "unserved-node")
+def served(level, outcomes, *, fault="", hurts=(1,), links=AROUND_1, **changed):
+    """As `asks`, perhaps under a fault of that kind."""
+    faults = [FaultEntry("f0", fault, True, nodes=hurts, links=links)] if fault else []
+    book = Book(members(faults=faults, **changed))
+    if fault:
+        book.fault("f0", "injected")
+    return asks(book, level, outcomes)
+
+
+def judge(book, level="stable"):
+    return book.judge("availability", **{"ok_min" if level == "local" else f"{level}_ok_min": 0.2})
+
+
+@pytest.mark.parametrize("level", ["local", "stable", "quorum"])
+@pytest.mark.parametrize("outcome", ["fail", "info"])
+def test_a_node_that_serves_nobody_does_not_hide_among_others(level, outcome):
+    found = the_anomaly(judge(served(level, [outcome] * 10), level), "unserved-node")
     assert found.data == {"node": 1, "level": level, "asked": 10}
 
 
-def test_liars_are_no_excuse_for_who_serves_nobody():
-    the_anomaly(served("stable", ["fail"] * 10, node=1, fault="byzantine", stable_ok_min=0.5), "unserved-node")
+@pytest.mark.parametrize(
+    ("level", "fault", "more"),
+    [
+        ("stable", "byzantine", {"hurts": (2,), "liars": (2,), "core": (0, 1, 3)}),
+        ("stable", "skew", {}),
+        ("stable", "pause", {"hurts": (3,)}),
+        ("stable", "link", {"links": ((1, 3), (3, 1))}),
+        ("local", "cut", {}),
+        ("local", "disconnect", {}),
+    ],
+)
+def test_what_leaves_it_a_quorum_or_does_not_concern_it_is_no_excuse(level, fault, more):
+    the_anomaly(judge(served(level, ["fail"] * 10, fault=fault, **more), level), "unserved-node")
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "more"),
+    ("level", "outcomes", "more"),
     [
-        (["fail"] * 9, {"stable_ok_min": 0.5}),
-        (["fail"] * 9 + ["ok"], {"stable_ok_min": 0.5}),
-        (["fail"] * 10, {"ok_min": 0.5}),
-        (["fail"] * 10, {"stable_ok_min": 0.5, "core": [0]}),
-        (["fail"] * 10, {"stable_ok_min": 0.5, "fault": "cut"}),
+        ("stable", ["fail"] * 9, {}),
+        ("stable", ["fail"] * 9 + ["ok"], {}),
+        ("stable", ["fail"] * 10, {"core": (0, 2, 3)}),
+        ("stable", ["fail"] * 10, {"fault": "cut"}),
+        ("stable", ["fail"] * 10, {"fault": "disconnect"}),
+        ("stable", ["fail"] * 10, {"fault": "link"}),
+        ("stable", ["fail"] * 10, {"fault": "pause"}),
+        ("stable", ["fail"] * 10, {"fault": "kill", "hurts": (2, 3)}),
+        ("local", ["fail"] * 10, {"fault": "kill"}),
+        ("local", ["fail"] * 10, {"fault": "cut", "gated": True}),
     ],
-    ids=["asked too seldom", "served once", "no budget for that level", "not of the core", "cut off meanwhile"],
 )
-def test_who_served_somebody_or_need_not_is_not_named(outcomes, more):
-    assert served("stable", outcomes, node=1, **more).validity == "valid"
+def test_who_served_somebody_or_need_not_is_not_named(level, outcomes, more):
+    assert judge(served(level, outcomes, **more), level).validity == "valid"
 
 
-def after_the_lift(ms):
-    """A roster whose members need 1 s to recover; node 1 refuses ten while it is cut off and ten `ms` after that."""
-    quorum = QuorumEntry(epoch=1, network="00" * 32, size=3, detection_ns=SECOND, recovery_ns=SECOND)
-    made = msgspec.structs.replace(header(s="gset", faults=[FaultEntry("f0", "cut", True)]), quorum=quorum)
-    book = Book(made)
-    book.pass_ms(1000)
+def test_without_a_budget_nobody_is_held_to_it():
+    assert served("stable", ["fail"] * 10).judge("availability", ok_min=0.2).validity == "valid"
+
+
+def test_who_could_not_be_judged_is_told():
+    result = judge(served("stable", ["fail"] * 10, fault="cut"))
+    assert result.notes == [
+        "node 1 answered none of 10 operations (stable) with ok, and had too little quiet to be judged by it"
+    ]
+    assert not judge(served("stable", ["ok"] + ["fail"] * 9, fault="cut")).notes
+
+
+def test_to_have_served_before_is_no_excuse_for_serving_nobody_in_quiet():
+    """Node 1 answers while it is cut off, from what it has, and nobody once it is connected again."""
+    book = Book(members(faults=[FaultEntry("f0", "cut", True, links=AROUND_1)]))
     book.fault("f0", "injected")
-    for part in range(2):
-        for each in range(10):
-            book.end(book.begin("add", 0, "s", part * 10 + each, level="stable"))
-            book.end(book.begin("add", 1, "s", 100 + part * 10 + each, level="stable"), "fail")
-        if part == 0:
-            book.fault("f0", "lifted")
-            book.pass_ms(ms)
-    return book.judge("availability", stable_ok_min=0.1)
+    asks(book, "stable", ["ok"] * 10)
+    book.fault("f0", "lifted")
+    asks(book, "stable", ["fail"] * 10)
+    the_anomaly(judge(book), "unserved-node")
 
 
-def test_who_may_still_recover_need_not_serve():
-    assert after_the_lift(950).validity == "valid"
-    the_anomaly(after_the_lift(1000), "unserved-node")
+@pytest.mark.parametrize(("recovery_ms", "found"), [(250, True), (400, False)])
+def test_who_may_still_recover_need_not_serve(recovery_ms, found):
+    """300 ms after the start, and after a cut was lifted: each in a history of its own."""
+    early = Book(members(recovery_ms=recovery_ms))
+    early.pass_ms(300 - 80)
+    late = Book(members(recovery_ms=recovery_ms, faults=[FaultEntry("f0", "cut", True, links=AROUND_1)]))
+    late.pass_ms(1000)
+    late.fault("f0", "injected")
+    late.fault("f0", "lifted")
+    late.pass_ms(300 - 80)
+    for book in (early, late):
+        result = judge(asks(book, "stable", ["fail"] * 10))
+        assert (result.validity == "invalid") == found
+
+
+def test_a_member_that_lost_its_disk_votes_for_nobody():
+    """With one more member paused there is no quorum of voters, though three can be reached."""
+    faults = [FaultEntry("f0", "kill", True, nodes=(2,)), FaultEntry("f1", "pause", True, nodes=(3,))]
+    for fate, found in (("wipe", False), ("keep", True)):
+        book = Book(members(faults=faults))
+        book.fault("f0", "injected")
+        book.fault("f0", "lifted", disk=fate, nodes="2")
+        book.fault("f1", "injected")
+        result = judge(asks(book, "stable", ["fail"] * 10))
+        assert (result.validity == "invalid") == found
+
+
+def test_what_ends_after_the_quiet_is_not_judged():
+    """Ten are under way when the cut begins, and fail by it."""
+    book = Book(members(faults=[FaultEntry("f0", "cut", True, links=AROUND_1)]))
+    asks(book, "stable", [])
+    begun = [book.begin("add", 1, "s", 100 + each, level="stable") for each in range(10)]
+    book.fault("f0", "injected")
+    for op in begun:
+        book.end(op, "info")
+    assert judge(book).validity == "valid"
 
 
 def test_what_the_harness_itself_asks_shows_nothing_of_what_clients_get():
@@ -258,7 +333,7 @@ def test_what_the_harness_itself_asks_shows_nothing_of_what_clients_get():
     book.fault("f0", "injected")
     for each in range(20):
         book.add(0, each)
-    for each in range(3):
+    for each in range(10):
         book.add(1, 100 + each, "fail")
     book.fault("f0", "lifted")
     for _ in range(20):
@@ -279,22 +354,26 @@ def test_a_fault_that_was_skipped_after_all_is_no_excuse(stage, found):
     assert bool(book.judge("availability").figures["by_window"]["calm"]) == found
 
 
-def hanging(begun, *, due_s=1, fault=False):
+def hanging(begun, *, due_s=1.0, cut_s=(), recovery_ms=0):
     """Node 1 lets `begun` of ten operations time out, and the others, due in that second, never have their turn."""
-    book = planned(*(("stable", 2, {"node": 1}) for _ in range(begun)))
-    book.header.plan["operations"] += [
-        {"id": 100 + each, "at_ns": due_s * SECOND, "node": 1, "action": "add", "level": "stable"}
-        for each in range(10 - begun)
+    operations = [
+        {
+            "id": 1 + each if each < begun else 1000 + each,
+            "at_ns": int(at * SECOND),
+            "node": 1,
+            "action": "add",
+            "level": "stable",
+        }
+        for each, at in enumerate([4] * begun + [due_s] * (10 - begun))
     ]
-    if fault:
-        book = Book(msgspec.structs.replace(book.header, faults=[FaultEntry("f0", "cut", True)]))
-        book.pass_ms(500)
-        book.fault("f0", "injected")
-        book.pass_ms(1000)
-        book.fault("f0", "lifted")
-    else:
-        book.pass_ms(2000)
-    for operation in book.header.plan["operations"][:begun]:
+    plan = {"load_ns": 10 * SECOND, "operation_timeout_ns": SECOND // 10, "operations": operations}
+    faults = [FaultEntry("f0", "cut", True, links=AROUND_1)]
+    book = Book(members(faults=faults, recovery_ms=recovery_ms, plan=plan))
+    for stage, at in zip(("injected", "lifted"), cut_s, strict=False):
+        book.at = int(at * SECOND)
+        book.fault("f0", stage)
+    book.at = 4 * SECOND
+    for operation in operations[:begun]:
         book.end(book.begin("add", 1, "s", operation["id"], level="stable"), "info")
     for each in range(90):
         book.end(book.begin("add", 0, "s", 200 + each, level="stable"))
@@ -307,7 +386,18 @@ def test_who_hangs_is_asked_less_often_and_does_not_hide_by_that():
     assert found.data == {"node": 1, "level": "stable", "asked": 10}
 
 
-def test_who_was_hardly_asked_or_was_cut_off_when_they_were_due_is_not_named():
-    assert hanging(1).validity == "valid"
-    assert hanging(2, fault=True).validity == "valid"
-    the_anomaly(hanging(2, fault=True, due_s=3), "unserved-node")
+@pytest.mark.parametrize(
+    ("begun", "more", "found"),
+    [
+        (1, {}, False),
+        (2, {"cut_s": (0.5, 2)}, False),
+        (2, {"cut_s": (1.05, 2)}, False),
+        (2, {"cut_s": (1.2, 2)}, True),
+        (2, {"cut_s": (0.1, 0.9)}, True),
+        (2, {"cut_s": (0.1, 0.9), "recovery_ms": 200}, False),
+        (2, {"recovery_ms": 1100}, False),
+    ],
+    ids=["hardly asked", "cut off", "cut off meanwhile", "afterwards", "before", "may recover", "may start"],
+)
+def test_what_was_due_and_never_began_counts_if_it_was_due_in_quiet(begun, more, found):
+    assert (hanging(begun, **more).validity == "invalid") == found

@@ -80,19 +80,21 @@ def test_who_was_heard_for_a_while_has_bitten(cut_first, apart):
     assert lying(cut_first, apart=apart).validity == "valid"
 
 
-def lying_behind(links, *, liars=(2,), nodes=3):
-    """These lie while `links` carry nothing."""
+def lying_behind(links, *, liars=(2,), nodes=3, still=()):
+    """These lie while `links` carry nothing, or while some are paused."""
+    kind = "pause" if still else "cut"
     faults = [
         FaultEntry("lies", "byzantine", True, "node lies", nodes=liars),
-        FaultEntry("cut", "cut", True, "cut", links=tuple(links)),
+        FaultEntry("cut", kind, True, kind, links=tuple(links), nodes=still),
     ]
     made = header(nodes=nodes, s="gset", core=[node for node in range(nodes) if node not in liars], faults=faults)
     seats = [msgspec.structs.replace(entry, byzantine=entry.index in liars) for entry in made.nodes]
     book = Book(msgspec.structs.replace(made, nodes=seats))
     book.phase("load")
-    for stage, bites in (("injected", {}), ("lifted", {"bites": 20})):
-        for fault in ("cut", "lies") if stage == "injected" else ("lies", "cut"):
-            book.fault(fault, stage, **bites)
+    book.fault("cut", "injected")
+    book.fault("lies", "injected")
+    book.fault("lies", "lifted", bites=20)
+    book.fault("cut", "lifted", bites=5)
     book.add(0, 1)
     book.read(0, [1])
     return book.judge("exposure").validity
@@ -102,6 +104,13 @@ def test_a_lie_needs_one_way_alone():
     assert lying_behind([(0, 2), (1, 2)]) == "valid", "nothing comes to it, and all that it says goes out"
     assert lying_behind([(2, 0), (2, 1)]) == "unknown"
     assert lying_behind([(2, 0)]) == "valid"
+
+
+@pytest.mark.parametrize(
+    ("still", "validity"), [((2,), "unknown"), ((0, 1), "unknown"), ((0,), "valid")], ids=["it", "all others", "one"]
+)
+def test_nobody_hears_who_stands_still_and_who_stands_still_hears_nobody(still, validity):
+    assert lying_behind([], still=still) == validity
 
 
 def test_liars_that_hear_each_other_alone_hurt_nobody():
