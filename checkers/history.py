@@ -354,8 +354,8 @@ def read_history(path: Path) -> History:
 
 
 class _References:
-    """What events refer to must be there, and nothing happens twice.  Of a line that nothing refers to, nobody knows
-    whether it is missing."""
+    """What events refer to must be there, and no operation begins or ends twice.  Of a line that nothing refers to,
+    nobody knows whether it is missing, or stands there twice."""
 
     def __init__(self, header: Header) -> None:
         self._faults = {entry.id for entry in header.faults}

@@ -1,4 +1,7 @@
-"""Whether what a plan claims can be judged: its checks can be made, and could find what it expects."""
+"""Whether what a plan claims can be borne out by a run at all.
+
+What it asks of the cluster goes together, its checks can be made, and they could find what it expects.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable
 from checkers.anomalies import ANOMALIES
 from checkers.compose import CHECKERS, make_checker
 from checkers.history import Header
-from faults.vocabulary import Kill, PlannedFault
+from faults.vocabulary import Cut, Kill, Link, PlannedFault
 from harness.bounds import quorum_entry
 from harness.errors import BadInput
 from harness.plan import Plan, fault_nodes, seats_of
@@ -15,6 +18,8 @@ from harness.plan import Plan, fault_nodes, seats_of
 
 def check_claim(plan: Plan, source: str) -> None:
     """Raises BadInput, naming `source` and the place, for a claim that no run could bear out."""
+    _check_cluster(plan, source)
+    _check_kills(plan, source)
     _try_checks(plan, source)
     _check_expected(plan, source)
     _check_quorums(plan, source)
@@ -24,6 +29,29 @@ def wiped_by(faults: Iterable[PlannedFault]) -> set[int]:
     """The nodes that lose their disks."""
     kills = [one for one in faults if isinstance(one.fault, Kill) and one.fault.disk == "wipe"]
     return {node for one in kills for node in fault_nodes(one)}
+
+
+def _check_cluster(plan: Plan, source: str) -> None:
+    """A relay can only hurt links that go through it, and a packet filter knows only who sends."""
+    cluster = plan.cluster
+    _require(cluster.roster or not cluster.gate_local_writes, source, "cluster.gate_local_writes", "needs a roster")
+    near = cluster.strategy != "region" or any(cluster.regions)
+    _require(near, source, "cluster.strategy", '"region" needs regions')
+    wanted = "direct" if cluster.wiring == "relayed" else "relayed"
+    for one in plan.faults:
+        by_filter = isinstance(one.fault, Cut) and one.fault.by == "filter"
+        by_relay = isinstance(one.fault, Cut | Link) and not by_filter
+        problem = by_filter if cluster.wiring == "relayed" else by_relay
+        _require(not problem, source, "cluster.wiring", f'{one.id} ({one.what}) needs wiring = "{wanted}"')
+
+
+def _check_kills(plan: Plan, source: str) -> None:
+    """What a liar would have told of itself dies with it."""
+    liars = seats_of(plan.faults)
+    for one in plan.faults:
+        hurt = set(fault_nodes(one)).intersection(liars) if isinstance(one.fault, Kill) else set()
+        said = f"{one.id} kills a liar, node {min(hurt, default=0)}: nothing would be shown"
+        _require(not hurt, source, "faults", said)
 
 
 def _try_checks(plan: Plan, source: str) -> None:
@@ -40,14 +68,15 @@ def _try_checks(plan: Plan, source: str) -> None:
         quorum=quorum_entry(plan, network=""),
         checks=list(plan.checks),
     )
+    named = [check.name for check in plan.checks]
     for index, check in enumerate(plan.checks):
-        if check.name not in CHECKERS:
-            said = f'unknown checker "{check.name}"; one of {", ".join(sorted(CHECKERS))}'
-            raise BadInput(source, f"checks[{index}].name", said)
+        said = f'unknown checker "{check.name}"; one of {", ".join(sorted(CHECKERS))}'
+        _require(check.name in CHECKERS, source, f"checks[{index}].name", said)
         try:
             make_checker(header, check.name, check.options)
         except ValueError as error:
             raise BadInput(source, f"checks[{index}].options", str(error)) from None
+        _require(check.name not in named[:index], source, f"checks[{index}].name", "stands twice")
 
 
 def _check_expected(plan: Plan, source: str) -> None:
@@ -55,20 +84,22 @@ def _check_expected(plan: Plan, source: str) -> None:
     expect = plan.expect
     possible = [name for check in plan.checks for name in ANOMALIES[check.name]]
     for index, name in enumerate(expect.anomalies):
-        if name not in possible:
-            said = f'no check of this campaign finds "{name}"; they find {", ".join(possible)}'
-            raise BadInput(source, f"expect.anomalies[{index}]", said)
-    if not expect.anomalies and expect.validity == "invalid":
-        raise BadInput(source, "expect.anomalies", "is empty: name those that must be found")
-    if expect.anomalies and expect.validity != "invalid":
-        raise BadInput(source, "expect.anomalies", 'needs validity = "invalid"')
+        said = f'no check of this campaign finds "{name}"; they find {", ".join(possible)}'
+        _require(name in possible, source, f"expect.anomalies[{index}]", said)
+    named = bool(expect.anomalies)
+    _require(named or expect.validity == "valid", source, "expect.anomalies", "is empty: name those that must be found")
+    _require(not named or expect.validity == "invalid", source, "expect.anomalies", 'needs validity = "invalid"')
 
 
 def _check_quorums(plan: Plan, source: str) -> None:
     """Beyond f, what quorums promise is not judged: a claim that the run is valid would claim it all the same."""
     hurt = len(wiped_by(plan.faults).union(seats_of(plan.faults)))
     judged = any(check.name == "quorum" for check in plan.checks)
-    if plan.expect.validity == "valid" and judged and hurt > plan.cluster.faulty:
-        said = f'cannot be "valid" with the checker quorum: {hurt} nodes lie or lose their disks, more than f = '
-        said += f"{plan.cluster.faulty}, and beyond f it promises nothing"
-        raise BadInput(source, "expect.validity", said)
+    said = f'cannot be "valid" with the checker quorum: {hurt} nodes lie or lose their disks, more than f = '
+    fine = plan.expect.validity != "valid" or not judged or hurt <= plan.cluster.faulty
+    _require(fine, source, "expect.validity", f"{said}{plan.cluster.faulty}, and beyond f it promises nothing")
+
+
+def _require(holds: bool, source: str, place: str, problem: str) -> None:
+    if not holds:
+        raise BadInput(source, place, problem)

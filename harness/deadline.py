@@ -12,9 +12,11 @@ its QUANTILE, TAIL_ROUNDS are added to the most that was ever needed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from checkers.history import Deadline
 from harness.campaign import Between, Network
-from harness.plan import PlannedCluster
+from harness.plan import PlannedCluster, PlannedOperation
 from harness.rounds import default_trials, rounds_quantile, specification_rounds
 
 MILLISECOND = 1_000_000
@@ -62,6 +64,11 @@ def deadline_for(cluster: PlannedCluster, *, core: tuple[int, ...], writes: int)
             "writes": writes,
         },
     )
+
+
+def writes_in(operations: Iterable[PlannedOperation]) -> int:
+    """How many of these make a commit."""
+    return sum(one.action not in ("read", "digest") for one in operations)
 
 
 def _rounds(cluster: PlannedCluster, *, loss: float, silent: float) -> int:

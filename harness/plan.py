@@ -16,7 +16,7 @@ import msgspec
 
 from checkers.history import CheckEntry, Deadline, Level, ObjectEntry
 from faults.vocabulary import Byzantine, PlannedFault
-from harness.campaign import Expect, Network, Strategy, Transport, Wiring
+from harness.campaign import Expect, Network, Observed, Strategy, Transport, Wiring
 
 PLAN_FORMAT = 1
 
@@ -58,7 +58,7 @@ class PlannedCluster(msgspec.Struct, frozen=True):
     gate_local_writes: bool = False
     probe_interval_ns: int = 100_000_000
     probe_misses: int = 7
-    observe: tuple[str, ...] = ()
+    observe: tuple[Observed, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,164 @@
+"""Plans that were stored: what the compiler makes is read again, and what was edited badly is one line."""
+
+import json
+
+import msgspec
+import pytest
+
+from harness.campaign import Cluster, Expect, read_campaign
+from harness.cli import CAMPAIGNS, main
+from harness.compiler import compile_campaign
+from harness.errors import EXIT_BAD_INPUT
+from harness.plan import encode_plan
+from harness.stored_plan import read_plan
+
+TRIGGER = {"start": "trigger", "after": "send", "node": 0, "count": 1}
+
+
+def compiled(name="halves", **changed):
+    campaign = msgspec.structs.replace(read_campaign(CAMPAIGNS / f"{name}.toml"), **changed)
+    return compile_campaign(campaign, 7, source=f"{name}.toml")
+
+
+def read_again(plan, tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_bytes(encode_plan(plan))
+    return read_plan(path)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CAMPAIGNS.glob("*.toml")))
+def test_every_plan_that_is_compiled_can_be_replayed(name, tmp_path):
+    plan = compiled(name)
+    assert read_again(plan, tmp_path) == plan
+
+
+def test_so_can_that_of_a_node_alone(tmp_path):
+    plan = compiled("baseline", cluster=Cluster(nodes=1), checks=(), expect=Expect())
+    assert read_again(plan, tmp_path) == plan
+
+
+def test_with_fewer_operations_and_faults_it_is_a_plan_still(tmp_path):
+    """So a schedule can be shrunk."""
+    plan = compiled()
+    fewer = msgspec.structs.replace(plan, operations=plan.operations[::3], faults=())
+    assert read_again(fewer, tmp_path) == fewer
+
+
+def put(place, value):
+    """An edit that puts `value` there; numbers in `place` are indexes."""
+    *way, last = place
+
+    def edit(plan):
+        for step in way:
+            plan = plan[step]
+        plan[last] = value
+
+    return edit
+
+
+def counting(amount):
+    """An edit that adds an increment by `amount`, and an object for it."""
+
+    def edit(plan):
+        plan["objects"].append({"name": "count", "type": "pncounter"})
+        changed = {"id": 10**6, "object": "count", "type": "pncounter", "action": "increment", "value": amount}
+        plan["operations"].insert(0, {**plan["operations"][0], **changed})
+
+    return edit
+
+
+def lying(*nodes, strategy="silent", asked=False, killed=False):
+    """An edit that makes liars of `nodes`, who are asked for nothing unless `asked`, and killed, too, if `killed`."""
+
+    def edit(plan):
+        plan["core"] = [one for one in plan["core"] if one not in nodes]
+        if not asked:
+            plan["operations"] = [one for one in plan["operations"] if one["node"] not in nodes]
+        faults = [("lies", {"fault": "byzantine", "nodes": nodes, "strategy": strategy})]
+        faults += [("dies", {"fault": "kill", "nodes": nodes})] if killed else []
+        plan["faults"] += [{**plan["faults"][0], "id": name, "fault": fault} for name, fault in faults]
+
+    return edit
+
+
+def twice(field):
+    return lambda plan: plan[field].append(plan[field][0])
+
+
+BAD = [
+    ("format", put(["format"], 99)),
+    ("seed", put(["seed"], -1)),
+    ("load_ns", put(["load_ns"], "soon")),
+    ("load_ns", put(["load_ns"], 0)),
+    ("operation_timeout_ns", put(["operation_timeout_ns"], -5)),
+    ("core", put(["core"], [])),
+    ("core", put(["core"], [0, 0])),
+    ("core", put(["core"], [99])),
+    ("cluster.nodes", put(["cluster", "nodes"], 0)),
+    ("cluster.faulty", put(["cluster", "faulty"], 2)),
+    ("cluster.faulty", put(["cluster", "faulty"], -1)),
+    ("cluster.fanout", put(["cluster", "fanout"], 0)),
+    ("cluster.probe_misses", put(["cluster", "probe_misses"], 1)),
+    ("cluster.probe_interval_ns", put(["cluster", "probe_interval_ns"], 9_999_999)),
+    ("cluster.gossip_interval_ns", put(["cluster", "gossip_interval_ns"], 3)),
+    ("cluster.frame_bytes_max", put(["cluster", "frame_bytes_max"], 10)),
+    ("cluster.disk_sync_ns_max", put(["cluster", "disk_sync_ns_max"], 0)),
+    ("cluster.regions", put(["cluster", "regions"], [""])),
+    ("cluster.strategy", put(["cluster", "strategy"], "best")),
+    ("cluster.strategy", put(["cluster", "strategy"], "region")),
+    ("cluster.wiring", put(["cluster", "wiring"], "direct")),
+    ("cluster.gate_local_writes", put(["cluster", "gate_local_writes"], True)),
+    ("cluster.observe[0]", put(["cluster", "observe"], ["stars"])),
+    ("cluster.network", put(["cluster", "network", "loss"], 5)),
+    ("cluster.network", put(["cluster", "network", "latency_ms"], -1)),
+    ("cluster.network", put(["cluster", "network", "jitter_ms"], -1)),
+    ("operations[3].node", put(["operations", 3, "node"], 77)),
+    ("operations[0].node", lying(0, 1, 2, asked=True)),
+    ("operations[0].object", put(["operations", 0, "object"], "nothing")),
+    ("operations[0].type", put(["operations", 0, "type"], "list")),
+    ("operations[0].action", put(["operations", 0, "action"], "steal")),
+    ("operations[0].level", put(["operations", 0, "level"], "stable")),
+    ("operations[0].seen", put(["operations", 0, "seen"], 1.5)),
+    ("operations[0].value", counting("many")),
+    ("operations[0].value", counting(0)),
+    ("operations[0]", put(["operations", 0, "id"], -1)),
+    ("operations[0]", put(["operations", 0, "at_ns"], -1)),
+    ("operations", twice("operations")),
+    ("faults[0]", put(["faults", 0, "fault", "links"], [[0, 9]])),
+    ("faults[0].fault", put(["faults", 0, "fault", "links"], [[0, 0]])),
+    ("faults[0]", put(["faults", 0, "start"], TRIGGER | {"node": 99})),
+    ("faults[1].fault.strategy", lying(0, strategy="charm")),
+    ("faults[1].id", twice("faults")),
+    ("faults: dies kills a liar", lying(0, killed=True)),
+    ("deadline.total_ns", put(["deadline", "total_ns"], 1)),
+    ("deadline.exchange_ns", put(["deadline", "exchange_ns"], 1 << 62)),
+    ("deadline.transfer_ns", put(["deadline", "transfer_ns"], -1)),
+    ("checks[0].name", put(["checks", 0, "name"], "astrology")),
+    ("checks[0].options", put(["checks", 0, "options"], {"mild": True})),
+    ("checks", twice("checks")),
+    ("expect.anomalies[0]", put(["expect"], {"validity": "invalid", "anomalies": ["bad-luck"]})),
+    ("expect.anomalies", put(["expect"], {"validity": "invalid"})),
+]
+
+
+@pytest.mark.parametrize(("place", "edit"), BAD, ids=[f"{number}-{place}" for number, (place, _) in enumerate(BAD)])
+def test_a_plan_that_was_edited_badly_is_one_line(place, edit, tmp_path, capsys):
+    plan = json.loads(encode_plan(compiled(faults=read_campaign(CAMPAIGNS / "halves.toml").faults[:1])))
+    plan["faults"] = plan["faults"][:1]
+    edit(plan)
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan))
+    assert main(["replay", str(path), "--store", str(tmp_path / "store")]) == EXIT_BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.startswith(f"plan.json: {place}") and error.count("\n") == 1, error
+    assert not (tmp_path / "store").exists()
+
+
+def test_beyond_f_it_is_not_valid_either(tmp_path, capsys):
+    """As the compiler has it, of campaigns."""
+    plan = json.loads(encode_plan(compiled("equivocators")))
+    lying(*plan["core"][: plan["cluster"]["faulty"]])(plan)
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan))
+    assert main(["replay", str(path), "--store", str(tmp_path)]) == EXIT_BAD_INPUT
+    assert capsys.readouterr().err.startswith('plan.json: expect.validity: cannot be "valid" with the checker quorum')
