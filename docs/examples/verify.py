@@ -18,7 +18,7 @@ for line, text in enumerate(sys.stdin, 2):
         said, votes = bytes.fromhex(certificate["statement"]), certificate["votes"]  # domain, network, epoch, slot, id
         enough = len({v.lower() for v, _ in votes} & members) == len(votes) >= len(members) - faulty
         here = said[:56] == b"knhk.vote.v1\0\0\0\0" + network + roster["epoch"].to_bytes(8, "big")
-        if not (enough and here) or said[112:].hex() != (told["id"] if name == "certified" else event["commit"]).lower():
+        if not (enough and here) or said[112:].hex() != (told["id"] if name else event["commit"]).lower():
             sys.exit(f"line {line}: too few votes, one twice, or a stranger's; or another mesh, epoch or commit")
         found["certificates"] += all(VerifyKey(bytes.fromhex(v)).verify(said, bytes.fromhex(s)) for v, s in votes)
     if name == "proven":  # two commits, each: domain, network, author, incarnation, seq, ...
