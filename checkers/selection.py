@@ -30,9 +30,9 @@ expected picks a peer on.
 How many were available is told at the end of some rounds, so of the earlier ones the lesser of two tellings counts,
 and a node's first telling, of its start, says nothing of evenness.  While no fault is in force, correct peers are
 available unless the node suspects them, holds them to be proven, or they have crashed; where it mostly tells of fewer,
-its bound would rest on its own word: unknown.  Unknown, too, where most of a node's earlier rounds picked too few and
-are excused by loss or starving, and where k is not the plan's fanout.  Where, under "random", nobody's evenness could
-be judged, a note says so.
+its bound would rest on its own word: unknown.  Unknown, too, where most of a node's rounds before the last of a
+telling, while no fault kept anybody from anybody, picked too few and are excused by loss or starving, and where k is
+not the plan's fanout.  Where, under "random", nobody's evenness could be judged, a note says so.
 
 Figures: the worst share of any correct node, the bound of that node's own rounds, without what chance adds, and the
 least chance of any node's picks.
@@ -257,7 +257,7 @@ class Selection:
         else:
             self._anomalies += [found for one in told.tellings for found in one.short]
         short = sum(len(one.short) for one in busy)
-        if short * 2 > early:
+        if short * 2 > early >= self._rounds_min:
             return f"node {node} picked too few in {short} of {early} rounds, by lost frames or for want of processors"
         return None
 

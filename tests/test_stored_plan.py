@@ -5,9 +5,10 @@ import json
 import msgspec
 import pytest
 
-from harness.campaign import Cluster, Expect, read_campaign
+from harness.campaign import Cluster, Expect, Load, read_campaign
 from harness.cli import CAMPAIGNS, main
 from harness.compiler import compile_campaign
+from harness.deadline import deadline_for, writes_in
 from harness.errors import EXIT_BAD_INPUT
 from harness.plan import encode_plan
 from harness.stored_plan import read_plan
@@ -39,8 +40,10 @@ def test_so_can_that_of_a_node_alone(tmp_path):
 
 def test_with_fewer_operations_and_faults_it_is_a_plan_still(tmp_path):
     """So a schedule can be shrunk."""
-    plan = compiled()
+    plan = compiled(load=Load(duration_s=60.0))
     fewer = msgspec.structs.replace(plan, operations=plan.operations[::3], faults=())
+    needed = deadline_for(plan.cluster, core=plan.core, writes=writes_in(fewer.operations))
+    assert needed.total_ns < plan.deadline.total_ns
     assert read_again(fewer, tmp_path) == fewer
 
 
