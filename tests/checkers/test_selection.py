@@ -305,6 +305,16 @@ def test_who_picks_nobody_in_most_rounds_is_not_excused_by_a_frame_now_and_then(
     assert found.notes[0].startswith("node 0 picked too few in 351 of 351 rounds")
 
 
+def test_one_telling_is_too_little_to_say_that_most_rounds_were_short():
+    """All the others are of the cut's time, or of the time in which it was lifted."""
+    cut, lift = (FaultEvent(fault="cut", stage=stage, t=t) for stage, t in (("injected", 1), ("lifted", 90)))
+    starved = NodeEvent(node=0, name="starved", monotonic=0, wall=0, t=120, data={"for_ns": 10})
+    early = [event for node in range(NODES) for event in tellings(node, uniform(node), t=90)]
+    lifted = told(0, uniform(0)[:10], t=100)
+    late = told(0, [[], [], [], [], [], [], *uniform(0)[:4]], t=120)
+    assert judge(header(faults=["cut"]), [cut, *early, lift, lifted, starved, late])[0] == "valid"
+
+
 @pytest.mark.parametrize("picks", [0, 1])
 @pytest.mark.parametrize(
     ("end_ms", "excused"),

@@ -188,18 +188,47 @@ def test_a_member_that_lost_its_disk_votes_for_nobody():
 
 
 def test_what_ends_after_the_quiet_is_not_judged():
-    """Ten are under way when the cut begins, and fail by it."""
-    book = Book(members(faults=[FaultEntry("f0", "cut", True, links=AROUND_1)]))
-    asks(book, "stable", [])
-    begun = [book.begin("add", 1, "s", 100 + each, level="stable") for each in range(10)]
-    book.fault("f0", "injected")
-    for op in begun:
-        book.end(op, "info")
-    assert judge(book).validity == "valid"
+    """Twenty are under way when the cut begins, and fail by it; or they had failed before."""
+    for before in (False, True):
+        book = Book(members(faults=[FaultEntry("f0", "cut", True, links=AROUND_1)]))
+        asks(book, "stable", [])
+        begun = [book.begin("add", 1, "s", 100 + each, level="stable") for each in range(20)]
+        for op in begun if before else ():
+            book.end(op, "info")
+        book.fault("f0", "injected")
+        for op in begun if not before else ():
+            book.end(op, "info")
+        assert (judge(book).validity == "invalid") == before
+
+
+def test_without_a_roster_a_node_that_is_back_has_an_exchange_to_come_to_itself():
+    for exchange_ms, found in ((50, True), (200, False)):
+        made = header(s="gset", faults=[FaultEntry("f0", "kill", True, nodes=(1,))])
+        deadline = msgspec.structs.replace(made.deadline, exchange_ns=exchange_ms * 1_000_000)
+        book = Book(msgspec.structs.replace(made, deadline=deadline))
+        for each in range(40):
+            book.add(0, each)
+        book.fault("f0", "injected")
+        book.fault("f0", "lifted")
+        book.pass_ms(100)
+        for each in range(20):
+            book.add(1, 100 + each, "fail")
+        assert (judge(book, "local").validity == "invalid") == found
+
+
+def test_what_real_nodes_did_in_the_last_second_is_not_held_against_them():
+    """That a machine starved then may not have been heard."""
+    for after_s, found in ((0.5, False), (2, True)):
+        book = Book(members())
+        book.events.append(NodeEvent(node=1, name="clock", monotonic=0, wall=0, t=0))
+        asks(book, "stable", ["fail"] * 20)
+        book.pass_ms(after_s * 1000)
+        book.phase("done")
+        assert (judge(book).validity == "invalid") == found
 
 
 def test_what_the_harness_itself_asks_shows_nothing_of_what_clients_get():
-    """Node 1 is dead until the heal; then it answers every poll, and nobody asks it for anything else."""
+    """Node 1 is dead until the heal; then nobody asks it for anything but what the harness asks, in vain."""
     book = Book(header(s="gset", faults=[FaultEntry("f0", "kill", True, nodes=(1,))]))
     book.fault("f0", "injected")
     for each in range(20):
@@ -208,9 +237,10 @@ def test_what_the_harness_itself_asks_shows_nothing_of_what_clients_get():
         book.add(1, 100 + each, "fail")
     book.fault("f0", "lifted")
     for _ in range(20):
-        book.digest(1, "r")
-        book.read(1, list(range(20)), final=True)
-    assert book.judge("availability", ok_min=0.5).validity == "valid"
+        book.end(book.begin("digest", 1, ""), "fail")
+        book.end(book.begin("read", 1, "s", final=True), "fail")
+    result = book.judge("availability", ok_min=0.5)
+    assert (result.validity, result.figures["operations"]) == ("valid", 30)
 
 
 @pytest.mark.parametrize(("stage", "found"), [("skipped", True), ("lifted", True), ("observed", False)])
