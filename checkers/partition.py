@@ -139,8 +139,7 @@ class Partition:
         elif event.name == "started":
             node.expected = {BEGINNING}
         elif event.name == "starved":
-            end = self._timeline.place(event)
-            node.starved.append(Span(end - event.data["for_ns"], end))
+            node.starved.append(self._timeline.starving(event))
         elif event.name == "state":
             return self._on_state(index, event, node)
         return None

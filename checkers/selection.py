@@ -153,8 +153,7 @@ class Selection:
 
     def _on_starved(self, event: NodeEvent) -> None:
         """Who waits for a processor is silent, and may be held to be for an exchange more."""
-        end = self._timeline.place(event)
-        begin = end - int(event.data.get("for_ns", 0))
+        begin, end = self._timeline.starving(event)
         self._starved.append(Span(begin, end + self._header.deadline.exchange_ns))
 
     def _on_selected(self, index: int, event: NodeEvent) -> Anomaly | None:

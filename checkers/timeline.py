@@ -11,6 +11,7 @@ did in the last UNHEARD_NS may be missing, and nobody is blamed for what he may 
 from __future__ import annotations
 
 from checkers.history import Event, NodeEvent, Phase
+from checkers.reach import Span
 
 UNHEARD_NS = 1_000_000_000
 
@@ -37,6 +38,11 @@ class Timeline:
         """When it happened, in nanoseconds on the harness's clock."""
         offset = self._offsets.get(event.node)
         return event.t if offset is None else event.monotonic - offset
+
+    def starving(self, event: NodeEvent) -> Span:
+        """The time of which a `starved` event tells, likewise."""
+        end = self.place(event)
+        return Span(end - event.data["for_ns"], end)
 
     @property
     def end(self) -> int:

@@ -64,8 +64,7 @@ class Unserved:
         self._wipes.on_event(event)
         self._timeline.on_event(event)
         if type(event) is NodeEvent and event.name == "starved":
-            end = self._timeline.place(event)
-            self._starved.append(Span(end - int(event.data.get("for_ns", 0)), end))
+            self._starved.append(self._timeline.starving(event))
 
     def on_operation(self, operation: Operation) -> None:
         """One that a client asked for; not what the harness itself asks."""
