@@ -18,6 +18,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from faults.toxiproxy import HOW_TO_GET, ToxiproxyError, ToxiproxyServer, find_server
+from harness.local.ports import free_ports
 
 SIZE = 1200
 """Bytes of a datagram: what QUIC fills a packet with."""
@@ -65,9 +66,7 @@ def _relay(*, seed: int) -> Iterator[ToxiproxyServer]:
 
 @contextmanager
 def _real(binary: Path) -> Iterator[ToxiproxyServer]:
-    with closing(socket.socket()) as finder:
-        finder.bind(("127.0.0.1", 0))
-        port = finder.getsockname()[1]
+    (port,) = free_ports(1)
     command = [str(binary), "-host", "127.0.0.1", "-port", str(port)]
     with _stopped(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)):
         server = ToxiproxyServer("127.0.0.1", port)

@@ -8,12 +8,13 @@ run as processes, since the harness does not reach into the mesh.
 from __future__ import annotations
 
 import json
-import socket
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+
+from harness.local.ports import free_ports
 
 ENDS = "knhk_mesh.transport.bench_ends"
 KINDS = {
@@ -39,8 +40,7 @@ def bench() -> list[str]:
 
 def run(kind: str, seconds: float = SECONDS) -> list[tuple[float, float]]:
     """(messages a second, processor microseconds a message sent and received) at each of the two ends."""
-    udp = kind.endswith("quic")
-    ports = [str(port) for port in _free_ports(socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)]
+    ports = [str(port) for port in free_ports(2)]
     with ExitStack() as stack:
         ends = [
             stack.enter_context(_end([sys.executable, "-m", ENDS, kind, end, *ports, "--seconds", str(seconds)]))
@@ -58,14 +58,6 @@ def _end(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def _free_ports(kind: socket.SocketKind) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for _ in range(2)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _line(name: str, readings: Sequence[tuple[float, float]]) -> str:

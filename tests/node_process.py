@@ -3,26 +3,17 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from harness.local.ports import free_ports
+
 ROOT = Path(__file__).resolve().parent.parent
 # aiohttp reads the machine's certificates when it is imported, a fifth of a node's start, and a node uses none.
 ENVIRONMENT = {**os.environ, "SSL_CERT_FILE": os.devnull}
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 class Node:

@@ -22,6 +22,7 @@ import pytest
 from harness.campaign import read_campaign
 from harness.compiler import compile_campaign
 from harness.execution import execute, lacking
+from harness.local.ports import free_ports
 from harness.store import RunDirectory
 from harness.subject import read_subject
 
@@ -96,14 +97,6 @@ def wait_for(condition, seconds):
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.02)
-
-
-def free_ports(count):
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture

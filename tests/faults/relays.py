@@ -5,10 +5,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from faults.toxiproxy import HOW_TO_GET, ToxiproxyError, ToxiproxyServer, find_server
+from harness.local.ports import free_ports
 
 START_S = 30.0
 __all__ = ["HOW_TO_GET", "START_S", "Endpoint", "find_server", "real_server", "relay", "relay_process"]
@@ -49,9 +50,7 @@ def relay(*options: str) -> Iterator[ToxiproxyServer]:
 
 @contextmanager
 def real_server(binary: Path) -> Iterator[ToxiproxyServer]:
-    with closing(socket.socket()) as finder:
-        finder.bind(("127.0.0.1", 0))
-        port = finder.getsockname()[1]
+    (port,) = free_ports(1)
     command = [str(binary), "-host", "127.0.0.1", "-port", str(port)]
     quiet = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
     with stopped_after(quiet):

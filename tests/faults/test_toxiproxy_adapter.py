@@ -18,6 +18,7 @@ import toxiproxy
 
 from faults import toxiproxy as adapter
 from faults.toxiproxy import ToxiproxyError, ToxiproxyServer
+from harness.local.ports import free_ports
 from tests.faults.relays import HOW_TO_GET, find_server, real_server, relay
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -211,9 +212,7 @@ def test_a_server_that_says_yes_and_does_nothing_is_found_out() -> None:
 
 
 def test_nobody_there_is_an_error() -> None:
-    with socket.socket() as finder:
-        finder.bind(("127.0.0.1", 0))
-        port = finder.getsockname()[1]
+    (port,) = free_ports(1)
     with pytest.raises(ToxiproxyError, match="cannot connect") as caught:
         ToxiproxyServer("127.0.0.1", port).version()
     assert caught.value.status == 0

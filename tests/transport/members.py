@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from harness.local.ports import free_ports
 from knhk_mesh.identity import Signer
 from knhk_mesh.transport import TransportConfig
 from knhk_mesh.transport.channel import DiallerChannel
@@ -59,18 +60,12 @@ async def started(*members: Member):
         yield
 
 
-def free_addresses(kind: str, count: int) -> list[str]:
-    sockets = [socket.socket(socket.AF_INET, KINDS[kind][1]) for _ in range(count)]
-    for one in sockets:
-        one.bind((HOST, 0))
-    addresses = [f"{HOST}:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return addresses
+def free_addresses(count: int) -> list[str]:
+    return [f"{HOST}:{port}" for port in free_ports(count)]
 
 
 def full_mesh(kind: str, count: int, **options) -> list[Member]:
-    at = free_addresses(kind, count)
+    at = free_addresses(count)
     return [
         Member(kind, number, at[number], {other: at[other] for other in range(count) if other != number}, **options)
         for number in range(count)

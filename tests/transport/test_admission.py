@@ -135,7 +135,7 @@ def test_the_queue_and_the_window_are_bounded_when_the_peer_acknowledges_nothing
 
 def test_a_peer_with_another_key_at_that_address_is_refused(kind):
     async def run():
-        at = free_addresses(kind, 2)
+        at = free_addresses(2)
         impostor = Member(kind, 2, at[1], {0: at[0]})
         one = Member(kind, 0, at[0], {1: at[1]})
         async with started(impostor, one):
@@ -151,7 +151,7 @@ def test_a_peer_with_another_key_at_that_address_is_refused(kind):
 )
 def test_a_dialler_that_is_no_member_of_this_network_is_refused(kind, number, network, reason):
     async def run():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]})
         other = Member(kind, number, at[2], {0: at[0]}, network=network)
         async with started(one, other):
@@ -163,7 +163,7 @@ def test_a_dialler_that_is_no_member_of_this_network_is_refused(kind, number, ne
 
 def test_frames_of_a_stranger_are_never_read(kind):
     async def run():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]})
         stranger = Member(kind, 3, at[2], {})
         async with started(one, stranger):
@@ -177,7 +177,7 @@ def test_frames_of_a_stranger_are_never_read(kind):
 
 def test_a_proof_cannot_be_used_again_on_another_connection(kind):
     async def run():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]})
         thief = Member(kind, 3, at[2], {})
         async with started(one, thief):
@@ -195,7 +195,7 @@ def test_a_proof_cannot_be_used_again_on_another_connection(kind):
 
 def test_a_frame_that_is_too_long_ends_the_connection(kind):
     async def run():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]})
         hand = Member(kind, 3, at[2], {})
         async with started(one, hand):
@@ -209,7 +209,7 @@ def test_a_frame_that_is_too_long_ends_the_connection(kind):
 
 def test_a_newer_connection_replaces_the_older_once_it_is_used(kind):
     async def run():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]})
         hand = Member(kind, 3, at[2], {})
         async with started(one, hand):
@@ -230,7 +230,7 @@ def test_a_newer_connection_replaces_the_older_once_it_is_used(kind):
 
 def test_a_peer_has_no_more_connections_than_attempts(kind):
     async def run():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]}, attempts_max=2)
         hand = Member(kind, 3, at[2], {})
         async with started(one, hand):
@@ -246,7 +246,7 @@ def test_a_peer_has_no_more_connections_than_attempts(kind):
 
 def test_strangers_are_few_and_have_little_time(kind):
     async def run():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]}, strangers_max=4, proof_timeout_ns=700 * MILLISECOND)
         hand = Member(kind, 3, at[2], {})
         async with started(one, hand):
@@ -266,7 +266,7 @@ def test_strangers_are_few_and_have_little_time(kind):
 
 def test_a_member_that_falls_silent_is_forgotten(kind):
     async def run():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]})
         hand = Member(kind, 3, at[2], {})
         async with started(one, hand):
@@ -325,7 +325,7 @@ def test_stop_leaves_no_task_no_socket_and_no_thread(kind):
     async def run():
         await asyncio.sleep(0)
         files, threads = open_files(), threading.active_count()
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         members = [
             Member(kind, 0, at[0], {1: at[1], 2: at[2]}),  # nobody is at the third: attempts are under way at the end
             Member(kind, 1, at[1], {0: at[0]}),

@@ -25,7 +25,7 @@ def kind(request):
 
 def test_a_blackholed_link_is_found_silent_and_comes_back_soon_after_it_heals(kind):
     async def run():
-        at = free_addresses(kind, 2)
+        at = free_addresses(2)
         async with KINDS[kind][2](at[1]) as link:
             one, two = Member(kind, 0, at[0], {1: link.address}), Member(kind, 1, at[1], {0: at[0]})
             async with started(one, two):
@@ -45,7 +45,7 @@ def test_a_blackholed_link_is_found_silent_and_comes_back_soon_after_it_heals(ki
 
 def test_a_link_of_400_ms_each_way_connects_and_stays(kind):
     async def run():
-        at = free_addresses(kind, 2)
+        at = free_addresses(2)
         async with KINDS[kind][2](at[1], delay_s=0.4) as link:
             one, two = Member(kind, 0, at[0], {1: link.address}), Member(kind, 1, at[1], {0: at[0]})
             async with started(one, two):
@@ -61,7 +61,7 @@ def test_a_link_of_400_ms_each_way_connects_and_stays(kind):
 
 def test_datagrams_that_are_lost_are_sent_again():
     async def run():
-        at = free_addresses("quic", 2)
+        at = free_addresses(2)
         async with UdpForwarder(at[1], loss=0.05) as link:
             one, two = Member("quic", 0, at[0], {1: link.address}), Member("quic", 1, at[1], {0: at[0]})
             async with started(one, two):
@@ -115,7 +115,7 @@ def test_a_kernel_that_takes_no_datagram_now_and_then_ends_nothing():
 
 def test_a_failure_inside_aioquic_ends_that_connection_alone(monkeypatch):
     async def run():
-        at = free_addresses("quic", 3)
+        at = free_addresses(3)
         one, two, three = (
             Member("quic", number, at[number], {other: at[other] for other in range(3) if other != number})
             for number in range(3)
@@ -140,7 +140,7 @@ def test_a_failure_inside_aioquic_ends_that_connection_alone(monkeypatch):
 
 def test_what_comes_on_another_stream_ends_the_connection():
     async def run():
-        at = free_addresses("quic", 3)
+        at = free_addresses(3)
         one = Member("quic", 0, at[0], {1: at[1]})
         hand = Member("quic", 3, at[2], {})
         async with started(one, hand):
@@ -157,7 +157,7 @@ def test_what_comes_on_another_stream_ends_the_connection():
 
 def test_a_dialler_that_stops_our_stream_ends_its_connection():
     async def run():
-        at = free_addresses("quic", 3)
+        at = free_addresses(3)
         one = Member("quic", 0, at[0], {1: at[1]})
         hand = Member("quic", 3, at[2], {})
         async with started(one, hand):
@@ -176,7 +176,7 @@ def test_a_dialler_that_stops_our_stream_ends_its_connection():
 
 def test_a_node_that_restarts_is_connected_again(kind):
     async def run():
-        at = free_addresses(kind, 2)
+        at = free_addresses(2)
         one = Member(kind, 0, at[0], {1: at[1]})
         async with started(one):
             for life in (b"first", b"second", b"third"):

@@ -75,7 +75,7 @@ def kept(member: Member) -> int:
 @asynccontextmanager
 async def pair(kind: str, **options):
     """Two members and the forwarders that all of what they say passes: (one, two, links)."""
-    at = free_addresses(kind, 2)
+    at = free_addresses(2)
     async with AsyncExitStack() as stack:
         links = [await stack.enter_async_context(KINDS[kind][2](address, **options)) for address in at]
         one = Member(kind, 0, at[0], {1: links[1].address})
@@ -167,7 +167,7 @@ def test_a_link_that_loses_a_third_connects_and_delivers_in_order():
 
 def test_a_peer_that_comes_late_is_connected_when_it_comes(kind):
     async def test():
-        at = free_addresses(kind, 2)
+        at = free_addresses(2)
         one, two = Member(kind, 0, at[0], {1: at[1]}), Member(kind, 1, at[1], {0: at[0]})
         async with started(one):
             await asyncio.sleep(1.2)
@@ -202,7 +202,7 @@ def test_the_same_process_may_end_one_transport_and_begin_another_on_its_port(ki
 
 def test_a_member_id_with_a_wrong_signature_gets_nothing_read(kind):
     async def test():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one, thief = Member(kind, 0, at[0], {1: at[1]}), Member(kind, 3, at[2], {})
         async with started(one, thief):
             raw = await raw_dial(thief, one, number=0)
@@ -216,7 +216,7 @@ def test_a_member_id_with_a_wrong_signature_gets_nothing_read(kind):
 
 def test_a_node_lives_on_when_a_member_breaks_the_protocol(kind):
     async def test():
-        at = free_addresses(kind, 4)
+        at = free_addresses(4)
         one = Member(kind, 0, at[0], {1: at[1], 2: at[2]}, **PATIENT)
         two, hand = Member(kind, 1, at[1], {0: at[0]}, **PATIENT), Member(kind, 3, at[3], {})
         async with started(one, two, hand):
@@ -234,7 +234,7 @@ def test_a_node_lives_on_when_a_member_breaks_the_protocol(kind):
 
 def test_strangers_without_number_hinder_no_member_that_is_connected_and_are_all_forgotten(kind):
     async def test():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1], 2: at[2]}, proof_timeout_ns=SECOND, **PATIENT)
         two, late = Member(kind, 1, at[1], {0: at[0]}, **PATIENT), Member(kind, 2, at[2], {0: at[0]})
         async with started(one, two):
@@ -289,7 +289,7 @@ def test_garbage_is_garbage_to_every_connection_there_is(kind):
 
 def test_connections_that_have_ended_are_forgotten(kind):
     async def test():
-        at = free_addresses(kind, 3)
+        at = free_addresses(3)
         one = Member(kind, 0, at[0], {1: at[1]}, proof_timeout_ns=SECOND)
         two, hand = Member(kind, 1, at[1], {0: at[0]}), Member(kind, 3, at[2], {})
         async with started(one, two, hand):
@@ -375,7 +375,7 @@ def test_an_address_may_be_a_name_or_a_number(address):
 
 def test_twenty_lives_leave_nothing(kind):
     async def test():
-        at, files = free_addresses(kind, 3), open_files()
+        at, files = free_addresses(3), open_files()
         for life in range(20):
             one = Member(kind, 0, at[0], {1: at[1], 2: at[2]})
             two = Member(kind, 1, at[1], {0: at[0]})
