@@ -12,9 +12,9 @@ knows, so there are two views, and each question takes the one in which a node c
     surely connected  outside injected .. lifted of every fault, the run having begun
 
 A fault that was skipped after it was begun is surely nothing, and possibly until it was undone; one that was never
-lifted is possibly for ever.  Nodes that ended
-by themselves are gone for good.  Slow and lossy links cut nobody off; whether they leave somebody connected depends on
-the question, and is an argument.  Byzantine nodes count where they may answer, and not where somebody must.
+lifted is possibly for ever.  Nodes that ended by themselves are gone for good.  Slow and lossy links cut nobody off;
+whether they leave somebody connected depends on the question, and is an argument.  Byzantine nodes count where they may
+answer, and not where somebody must.
 
 Complexity: O(n^2) a change of the faults.  Cannot see: losses of the network that no fault makes, links that are merely
 narrow, and a machine that is too busy.
