@@ -126,6 +126,39 @@ def test_events_at_one_time_run_in_the_order_of_scheduling():
     assert seen == ["now", "a", "b", "c"] and loop.now == 5
 
 
+def test_what_is_hastened_comes_in_its_order_and_nothing_else_moves():
+    loop, seen = Loop(), []
+
+    def arrive(name):
+        seen.append((loop.now, name))
+
+    def other(name):
+        seen.append((loop.now, name))
+
+    for when, name in ((90, "moved back"), (3, "early"), (50, "held"), (80, "elsewhere")):
+        loop.at(when, arrive, name)
+    loop.at(70, other, "not an arrival")
+    loop.at(10, loop.hasten, arrive, lambda name: 80 if name == "elsewhere" else 5)
+    loop.run()
+    late = [(70, "not an arrival"), (80, "elsewhere")]
+    assert seen == [(3, "early"), (10, "moved back"), (10, "held"), *late]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [{"latency_ms": 8000.0}, {"latency_ms": 1500.0, "jitter_ms": 500.0}, {"rate_kb_s": 1.0}, {"rate_kb_s": 0.01}],
+    ids=str,
+)
+def test_a_link_lets_go_of_what_a_fault_held_back_when_it_is_lifted(shape):
+    """As the relays do.  Else all that follows waits behind it, and a correct mesh is late, or never arrives."""
+    outcome = execute(plan_with((Link(links=ALL, **shape), At(SECOND), 2 * SECOND)))
+    assert evidence(outcome)["bites"] > 0
+    found = [a for result in outcome.verdict.results for a in result.anomalies]
+    assert outcome.verdict.validity == "valid", found
+    healed = next(event.t for event in outcome.history.events if getattr(event, "phase", "") == "heal")
+    assert outcome.history.events[-1].t - healed < SECOND
+
+
 def test_a_node_that_raises_is_a_finding_and_not_our_crash(monkeypatch):
     timer = Node.timer
     calls = {"n": 0}

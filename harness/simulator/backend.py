@@ -8,7 +8,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any
 
-from faults.vocabulary import PlannedFault, Trigger
+from faults.vocabulary import Link, Links, PlannedFault, Trigger
 from harness.backend import Allowance, Answer, Ask, FaultDone, NodeObserver
 from harness.bounds import EPOCH
 from harness.plan import Plan, PlannedCluster, byzantine_seats
@@ -48,6 +48,7 @@ AUTHORITY = -1
 OPENED_MAX = 500_000
 """Commits that are remembered as opened; then all are forgotten, and opened again as they come."""
 
+_NEVER = 1 << 62
 _NOTE = struct.Struct(">QHHI")
 
 
@@ -173,8 +174,15 @@ class SimulatorBackend:
         done({}, None)
 
     def lift(self, planned: PlannedFault, done: FaultDone) -> None:
-        """Undo a fault, at once, and tell how it was seen to bite."""
-        done(self.faults.lift(planned), None)
+        """Undo a fault, at once, and tell how it was seen to bite.  A link lets go of what the fault held back."""
+        evidence = self.faults.lift(planned)
+        if isinstance(planned.fault, Link):
+            self._settle(planned.fault.links)
+        done(evidence, None)
+
+    def _settle(self, links: Links) -> None:
+        by = {(source, target): self.network.link(source, target).settle(self.loop.now) for source, target in links}
+        self.loop.hasten(self._deliver, lambda source, target, frame: by.get((source, target), _NEVER))
 
     def drift(self) -> None:
         """In virtual time nothing is late."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
 
@@ -34,6 +34,14 @@ class Loop:
         """Run `call(*arguments)` at `when`, or now if that is past."""
         now = self.now
         heappush(self._heap, (when if when > now else now, self._count(), call, arguments))
+
+    def hasten(self, call: Callable[..., None], by: Callable[..., int]) -> None:
+        """What waits as `call(*arguments)` happens by `by(*arguments)`: those of one time as they were scheduled."""
+        heap, now = self._heap, self.now
+        for index, (when, number, waiting, arguments) in enumerate(heap):
+            if waiting == call:
+                heap[index] = (min(when, max(now, by(*arguments))), number, waiting, arguments)
+        heapify(heap)
 
     def note(self, entry: bytes) -> None:
         """Let `entry` count in the trace hash."""
