@@ -101,13 +101,15 @@ class Availability:
             self._load_over |= event.phase == "heal"
         elif type(event) is Invoke:
             self._begun.add(event.op)
+            if _asked_by_client(event):
+                self._unserved.on_begun(event)
         operation = self._pairing.on_event(index, event)
         if operation is None:
             if self._in_force and getattr(event, "action", "digest") != "digest":
                 self._faulted_ops.add(event.op)  # type: ignore[union-attr]
             return None
         invoke, complete = operation.invoke, operation.complete
-        if invoke.action == "digest" or invoke.final:  # the harness's own questions show nothing of what clients get
+        if not _asked_by_client(invoke):
             return None
         self._unserved.on_operation(operation)
         self._outcomes.setdefault(invoke.action, Counter())[complete.outcome] += 1
@@ -175,6 +177,11 @@ class Availability:
             if planned.id not in self._begun:
                 self._levels[planned.level][_NEVER] += 1
                 self._unserved.on_never_begun(planned.level, planned.node, planned.at_ns)
+
+
+def _asked_by_client(invoke: Invoke) -> bool:
+    """The harness's own questions show nothing of what clients get."""
+    return invoke.action != "digest" and not invoke.final
 
 
 def _due_early(header: Header) -> tuple[list[_PlannedOperation], int]:

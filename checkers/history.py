@@ -79,11 +79,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 import msgspec
+from msgspec import Meta
 
 HISTORY_FORMAT = 1
+LATENCY_MS_MAX = 1e9
+"""Of a network: eleven days one way.  A bound that is computed from it is a number."""
 
 Element = int | str
 ObjectType = Literal["gset", "pncounter", "orset"]
@@ -149,8 +152,8 @@ class FaultEntry(msgspec.Struct, frozen=True):
 class NetworkEntry(msgspec.Struct, frozen=True):
     """The network while no fault is in force: its longest one-way latency, with jitter, and its greatest loss."""
 
-    latency_ms: float = 0.0
-    loss: float = 0.0
+    latency_ms: Annotated[float, Meta(ge=0, le=LATENCY_MS_MAX)] = 0.0
+    loss: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
 class QuorumEntry(msgspec.Struct, frozen=True):

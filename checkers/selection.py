@@ -6,8 +6,9 @@ Decides, from the `selected` events of the correct nodes:
 `too-few`           a round picked fewer than min(k, available) peers; before the last round of a telling, fewer than
                     min(k, correct peers that nothing kept from it, if no fewer were available then and before), or
                     nobody at all though no fault was in force and some were available then and before: on a network
-                    without loss, and where no machine starved then or within an exchange before, for else silence may
-                    do; not in the last second of real nodes, whose starving may not have been heard
+                    without loss, an exchange after the start or a fault's end, and where no machine starved then or
+                    within an exchange before, for else silence may do; not in the last second of real nodes, whose
+                    starving may not have been heard
 `selected-itself`, `selected-stranger`   a round picked the node itself, or somebody who is no member
 `not-uniform`       under the strategy "random", while no fault was in force and all peers were available, a node's
                     picks are so uneven that chance explains it less than once in 10^6 (Pearson's chi-square, 1900)
@@ -170,7 +171,7 @@ class Selection:
         apart = event.node in self._apart
         least_early = 0 if apart else self._least_early(least, there, k, calm=calm)
         over = told.until >= self._lifted  # a telling may be heard of after a fault, and be of earlier rounds
-        if over and not self._keeping:
+        if told.until >= self._lifted + self._header.deadline.exchange_ns and not self._keeping:
             self._apart.discard(event.node)
         bound = self._bound(event.node, k, least)
         found = None

@@ -7,22 +7,23 @@
 **Quiet** is, for a node, while it surely runs and, for what needs a quorum, could reach n - f correct nodes that kept
 their disks, over links that no fault touches (`reach`), and has for as long as it may take to recover: the header's
 `quorum.recovery_ns`, without a roster `deadline.exchange_ns`; not while a machine starved, nor for as long after that.
-For what needs a quorum there is none where the network by itself loses frames, or takes half of a client's time-out for
-a round trip.
+For what needs a quorum there is none where the network by itself loses frames, or where two round trips, or an exchange
+with its disk writes, take a client's time-out or longer, or that is unknown.
 
 Who hangs is asked less often than it was meant to be, since each of its clients waits for it alone: from BEGUN_MIN that
 began in quiet on, those that were due in quiet and never began count with them.  Who answered nobody, and cannot be
 judged so, is noted.
 
-Complexity: O(1) an operation; in the end O(n^2) a fault where a node refused many.  Cannot see: a node that serves only
+Complexity: O(1) an operation; in the end O(n^2) a fault where a node left many unserved.  Cannot see: a node that serves only
 some of those who ask.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
-from checkers.history import Event, Header, NodeEvent
+from checkers.history import Event, Header, Invoke, NodeEvent
 from checkers.pairing import Operation, Wipes
 from checkers.reach import FOREVER, Reach, Span, without
 from checkers.timeline import Timeline
@@ -54,7 +55,8 @@ class Unserved:
         self._wipes = Wipes(header)
         self._timeline = Timeline()
         self._starved: list[Span] = []
-        self._asked: dict[tuple[str, int], list[_Asked]] = {}  # (level, node) -> what it was asked for
+        self._begun: Counter[tuple[str, int]] = Counter()  # (level, node) -> how many were begun
+        self._asked: dict[tuple[str, int], list[_Asked]] = {}  # what it was asked for, and how that ended
         self._waiting: dict[tuple[str, int], list[Span]] = {}  # and what never began, as it was meant to be
         self._quiet_at: dict[str, dict[int, list[Span]]] = {}
 
@@ -66,8 +68,12 @@ class Unserved:
         if type(event) is NodeEvent and event.name == "starved":
             self._starved.append(self._timeline.starving(event))
 
+    def on_begun(self, invoke: Invoke) -> None:
+        """One that a client asks for, which may never end; not what the harness itself asks."""
+        self._begun[invoke.level, invoke.node] += 1
+
     def on_operation(self, operation: Operation) -> None:
-        """One that a client asked for; not what the harness itself asks."""
+        """One of them has ended."""
         invoke, complete = operation.invoke, operation.complete
         asked = _Asked(Span(invoke.t, complete.t), complete.outcome == "ok")
         self._asked.setdefault((invoke.level, invoke.node), []).append(asked)
@@ -80,10 +86,11 @@ class Unserved:
         """(`unserved-node`, once a level and node; who answered nobody and cannot be judged)."""
         anomalies, notes = [], []
         for level, node in self._suspects():
-            asked, waiting = self._asked[level, node], self._waiting.get((level, node), [])
+            asked, waiting = self._asked.get((level, node), []), self._waiting.get((level, node), [])
             quiet = self._quiet(level)[node]
             judged = [one for one in asked if _within(quiet, one.span)]
-            count = len(judged) + sum(_within(quiet, one) for one in waiting)
+            never = sum(_within(quiet, one) for one in waiting)
+            count = len(judged) + never
             chance = (1 - self._budgets[level]) ** count
             if len(judged) >= BEGUN_MIN and count >= ASKED_MIN and chance <= CHANCE_MAX:
                 if not any(one.ok for one in judged):
@@ -91,17 +98,19 @@ class Unserved:
                     data = {"node": node, "level": level, "asked": count}
                     anomalies.append(Anomaly("unserved-node", said, [], data))
             elif not any(one.ok for one in asked):
-                total = len(asked) + len(waiting)
-                said = f"node {node} answered none of {total} operations ({level}) with ok, {count} of them in quiet"
-                notes.append(f"{said}: too few to judge it by")
+                total = self._begun[level, node] + len(waiting)
+                said = f"node {node} answered none of {total} operations ({level}) with ok"
+                quiet_ones = f"in quiet {len(judged)} of them ended, and {never} were due and never begun"
+                notes.append(f"{said}: {quiet_ones}, too few to judge it by")
         return anomalies, notes
 
     def _suspects(self) -> list[tuple[str, int]]:
         """(level, core node) where there is a budget, and the node refused many or all."""
         found = []
-        for (level, node), asked in sorted(self._asked.items()):
-            refused = sum(not one.ok for one in asked)
-            many = refused + len(self._waiting.get((level, node), [])) >= ASKED_MIN or refused == len(asked)
+        for level, node in sorted({*self._begun, *self._waiting}):
+            served = sum(one.ok for one in self._asked.get((level, node), []))
+            unserved = self._begun[level, node] - served + len(self._waiting.get((level, node), []))
+            many = unserved >= ASKED_MIN or not served
             if many and node in self._header.core and self._budgets[level] > 0:
                 found.append((level, node))
         return found
@@ -113,13 +122,13 @@ class Unserved:
             settle_ns = self._header.deadline.exchange_ns if quorum is None else quorum.recovery_ns
             size, but = 1, []
             if quorum is not None and (level != "local" or quorum.gated):
-                far = self._patience_ns > 0 and network.latency_ms * 4e6 >= self._patience_ns
+                far = self._patience_ns <= max(4e6 * network.latency_ms, self._header.deadline.exchange_ns)
                 size = FOREVER if far or network.loss else quorum.size
                 but = [entry.index for entry in self._header.nodes if self._wiped(entry.index)]
             connected = self._reach.connected(size, settle_ns=settle_ns, but=but)
-            starved = sorted(Span(one.begin, one.end + settle_ns) for one in self._starved)
+            starved = [Span(one.begin, one.end + settle_ns) for one in self._starved]
             self._quiet_at[level] = {
-                node: [part for span in spans for part in without(span, [*starved, self._unheard(node)])]
+                node: [part for span in spans for part in without(span, sorted([*starved, self._unheard(node)]))]
                 for node, spans in connected.items()
             }
         return self._quiet_at[level]

@@ -336,6 +336,31 @@ def test_a_machine_that_starved_is_an_excuse_for_the_rounds_of_that_time_alone(p
     assert (judge(made, events)[1] == set()) == excused
 
 
+@pytest.mark.parametrize("cut_s", [0, 5])
+@pytest.mark.parametrize(("exchange_ms", "names"), [(1000, {"too-few"}), (1001, set())])
+def test_peers_are_heard_of_an_exchange_after_the_start_and_after_a_cut(cut_s, exchange_ms, names):
+    """The second telling after it is hollow; the first, which has to be of a calm mesh, comes a second after it."""
+    cut = [FaultEvent(fault="cut", stage=stage, t=cut_s * SECOND) for stage in ("injected", "lifted")] if cut_s else []
+    events = [
+        msgspec.structs.replace(event, t=(cut_s + number) * SECOND, monotonic=(cut_s + number) * SECOND)
+        for node in range(NODES)
+        for number, event in enumerate(tellings(node, hollow(0) if node == 0 else uniform(node)), start=1)
+    ]
+    made = header(faults=["cut"] if cut_s else [])
+    exchange_ns = exchange_ms * 1_000_000
+    made = msgspec.structs.replace(made, deadline=msgspec.structs.replace(made.deadline, exchange_ns=exchange_ns))
+    assert judge(made, [*cut, *sorted(events, key=lambda event: event.t)])[1] == names
+
+
+@pytest.mark.parametrize(("short", "expected"), [(175, "valid"), (176, "unknown")])
+def test_most_rounds_are_more_than_half_of_those_before_the_last_of_a_telling(short, expected):
+    """351 of 400, since those of the first telling are of the start."""
+    early = [number for number in range(10, 400) if number % 10 != 9][:short]
+    rounds = [[] if number in early else picked for number, picked in enumerate(uniform(0))]
+    lossy = msgspec.structs.replace(header(), network=NetworkEntry(loss=0.001))
+    assert judge(lossy, everybody(n0=rounds))[0] == expected
+
+
 def test_what_real_nodes_did_in_the_last_second_is_not_held_against_them():
     """That they starved then may not have been heard."""
     clock = NodeEvent(node=0, name="clock", monotonic=0, wall=0, t=0)

@@ -7,10 +7,22 @@ from checkers.history import FaultEntry, NetworkEntry, NodeEvent, QuorumEntry
 from tests.checkers.histories import Book, header, the_anomaly
 
 SECOND = 1_000_000_000
+PLAN = {"load_ns": 10 * SECOND, "operation_timeout_ns": SECOND, "operations": []}
 AROUND_1 = tuple((a, b) for a in range(4) for b in range(4) if a != b and 1 in (a, b))
 
 
-def members(*, recovery_ms=0, gated=False, liars=(), faults=(), core=(0, 1, 2, 3), plan=None, latency_ms=0.0, loss=0.0):
+def members(
+    *,
+    recovery_ms=0,
+    gated=False,
+    liars=(),
+    faults=(),
+    core=(0, 1, 2, 3),
+    plan=PLAN,
+    latency_ms=0.0,
+    loss=0.0,
+    exchange_ms=0,
+):
     """A header with a roster of four, of whom three are a quorum."""
     quorum = QuorumEntry(
         epoch=1, network="n", size=3, detection_ns=SECOND, recovery_ns=recovery_ms * 1_000_000, gated=gated
@@ -18,7 +30,8 @@ def members(*, recovery_ms=0, gated=False, liars=(), faults=(), core=(0, 1, 2, 3
     made = header(nodes=4, s="gset", core=core, faults=faults)
     nodes = [msgspec.structs.replace(entry, byzantine=entry.index in liars) for entry in made.nodes]
     network = NetworkEntry(latency_ms=latency_ms, loss=loss)
-    return msgspec.structs.replace(made, quorum=quorum, nodes=nodes, plan=plan or {}, network=network)
+    deadline = msgspec.structs.replace(made.deadline, exchange_ns=exchange_ms * 1_000_000)
+    return msgspec.structs.replace(made, quorum=quorum, nodes=nodes, plan=plan, network=network, deadline=deadline)
 
 
 def asks(book, level, outcomes, *, node=1):
@@ -85,13 +98,15 @@ def test_who_served_somebody_or_need_not_is_not_named(level, outcomes, more):
 
 
 def test_without_a_budget_nobody_is_held_to_it():
-    assert served("stable", ["fail"] * 20).judge("availability", ok_min=0.2).validity == "valid"
+    result = served("stable", ["fail"] * 20).judge("availability", ok_min=0.2)
+    assert (result.validity, result.notes) == ("valid", [])
 
 
 def test_who_could_not_be_judged_is_told():
     result = judge(served("stable", ["fail"] * 20, fault="cut"))
     assert result.notes == [
-        "node 1 answered none of 20 operations (stable) with ok, 0 of them in quiet: too few to judge it by"
+        "node 1 answered none of 20 operations (stable) with ok: in quiet 0 of them ended, "
+        "and 0 were due and never begun, too few to judge it by"
     ]
     assert not judge(served("stable", ["ok"] + ["fail"] * 19, fault="cut")).notes
 
@@ -109,22 +124,23 @@ def test_one_that_was_refused_is_noted_where_it_was_all():
     assert not judge(served("stable", ["fail", "ok"])).notes
 
 
-PLAN = {"load_ns": 10 * SECOND, "operation_timeout_ns": SECOND, "operations": []}
-
-
 @pytest.mark.parametrize(
     ("level", "network", "found"),
     [
         ("stable", {"latency_ms": 249.0}, True),
         ("stable", {"latency_ms": 250.0}, False),
+        ("stable", {"exchange_ms": 999}, True),
+        ("stable", {"exchange_ms": 1000}, False),
         ("stable", {"loss": 0.01}, False),
+        ("stable", {"plan": {}}, False),
+        ("local", {"plan": {}}, True),
         ("quorum", {"latency_ms": 250.0}, False),
         ("local", {"latency_ms": 250.0}, True),
         ("local", {"loss": 0.01}, True),
     ],
 )
 def test_a_network_that_is_slow_or_lossy_by_itself_leaves_no_quorum_for_sure(level, network, found):
-    result = judge(served(level, ["fail"] * 20, plan=PLAN, **network), level)
+    result = judge(served(level, ["fail"] * 20, **network), level)
     assert (result.validity == "invalid", bool(result.notes)) == (found, not found)
 
 
@@ -141,6 +157,29 @@ def test_a_machine_that_starved_is_an_excuse_and_for_as_long_as_recovering_takes
     assert (judge(book).validity == "invalid") == found
 
 
+def test_of_two_machines_that_starved_the_later_may_be_heard_of_first():
+    book = asks(Book(members()), "stable", ["fail"] * 20)
+    for end_ms, for_ms in ((2000, 10), (1000, 1000)):
+        data = {"for_ns": for_ms * 1_000_000}
+        book.events.append(NodeEvent(node=3, name="starved", monotonic=0, wall=0, t=end_ms * 1_000_000, data=data))
+    assert judge(book).validity == "valid"
+
+
+@pytest.mark.parametrize("starved", [False, True])
+def test_that_a_machine_starved_in_the_last_second_convicts_nobody_of_what_was_before(starved):
+    """Real nodes, and all of it lies within the last second, of which not all may have been heard."""
+    book = Book(members())
+    book.events.append(NodeEvent(node=1, name="clock", monotonic=0, wall=0, t=0))
+    asks(book, "stable", ["fail"] * 20)
+    if starved:
+        at = book.at + 50_000_000
+        data = {"for_ns": 10_000_000}
+        book.events.append(NodeEvent(node=1, name="starved", monotonic=at, wall=0, t=at, data=data))
+    book.pass_ms(500)
+    book.phase("done")
+    assert judge(book).validity == "valid"
+
+
 def test_who_may_have_lost_its_disk_in_a_kill_that_went_wrong_is_no_voter_for_sure():
     faults = [FaultEntry("f0", "kill", False, nodes=(2,)), FaultEntry("f1", "pause", True, nodes=(3,))]
     book = Book(members(faults=faults))
@@ -148,6 +187,24 @@ def test_who_may_have_lost_its_disk_in_a_kill_that_went_wrong_is_no_voter_for_su
     book.fault("f0", "skipped")
     book.fault("f1", "injected")
     assert judge(asks(book, "stable", ["fail"] * 20)).validity == "valid"
+
+
+def test_and_the_others_are_voters_all_the_same():
+    book = Book(members(faults=[FaultEntry("f0", "kill", False, nodes=(2,))]))
+    book.fault("f0", "injected")
+    book.fault("f0", "skipped")
+    the_anomaly(judge(asks(book, "stable", ["fail"] * 20)), "unserved-node")
+
+
+def test_each_level_has_a_quiet_of_its_own():
+    """Cut off from the others, node 1 has no quorum, and needs none for what is local."""
+    book = Book(members(faults=[FaultEntry("f0", "cut", True, links=AROUND_1)]))
+    book.fault("f0", "injected")
+    for level in ("stable", "local", "quorum"):
+        asks(book, level, ["fail"] * 20)
+    result = book.judge("availability", ok_min=0.5, stable_ok_min=0.5, quorum_ok_min=0.5)
+    assert [one.data["level"] for one in result.anomalies] == ["local"]
+    assert [one.split("(")[1].split(")")[0] for one in result.notes] == ["quorum", "stable"]
 
 
 def test_to_have_served_before_is_no_excuse_for_serving_nobody_in_quiet():
@@ -185,6 +242,32 @@ def test_a_member_that_lost_its_disk_votes_for_nobody():
         book.fault("f1", "injected")
         result = judge(asks(book, "stable", ["fail"] * 20))
         assert (result.validity == "invalid") == found
+
+
+def test_nor_for_itself():
+    """Node 1 has lost its own: with one more paused, two are left who may vote."""
+    faults = [FaultEntry("f0", "kill", True, nodes=(1,)), FaultEntry("f1", "pause", True, nodes=(3,))]
+    for paused in (False, True):
+        book = Book(members(faults=faults))
+        book.wipe(1)
+        if paused:
+            book.fault("f1", "injected")
+        assert (judge(asks(book, "stable", ["fail"] * 20)).validity == "valid") == paused
+
+
+@pytest.mark.parametrize("begun", [0, 1, 30])
+def test_who_never_ended_anything_is_told(begun):
+    """Fifty were due and never began; of those that did none ended, not even by a time-out."""
+    never = [{"id": 1000 + each, "at_ns": SECOND, "node": 1, "action": "add", "level": "stable"} for each in range(50)]
+    book = asks(Book(members(plan=PLAN | {"operations": never})), "stable", [])
+    for each in range(60):
+        book.end(book.begin("add", 2, "s", 300 + each, level="stable"))
+    for each in range(begun):
+        book.begin("add", 1, "s", 200 + each, level="stable")
+    book.pass_ms(3000)
+    book.phase("heal")
+    said = f"node 1 answered none of {50 + begun} operations (stable) with ok: in quiet 0 of them ended, and 50 were due"
+    assert judge(book).notes[0].startswith(said)
 
 
 def test_what_ends_after_the_quiet_is_not_judged():
@@ -255,8 +338,9 @@ def test_a_fault_that_was_skipped_after_all_is_no_excuse(stage, found):
     assert bool(book.judge("availability").figures["by_window"]["calm"]) == found
 
 
-def hanging(begun, *, due_s=1.0, cut_s=(), recovery_ms=0):
-    """Node 1 lets `begun` of twenty operations time out, and the others, due in that second, never have their turn."""
+def hanging(begun, *, due_s=1.0, cut_s=(), recovery_ms=0, served_s=None):
+    """Node 1 lets `begun` of twenty operations time out, and the others, due in that second, never have their turn;
+    before that, it may have served one."""
     operations = [
         {
             "id": 1 + each if each < begun else 1000 + each,
@@ -271,6 +355,9 @@ def hanging(begun, *, due_s=1.0, cut_s=(), recovery_ms=0):
     faults = [FaultEntry("f0", "cut", True, links=AROUND_1)]
     book = Book(members(faults=faults, recovery_ms=recovery_ms, plan=plan))
     for stage, at in zip(("injected", "lifted"), cut_s, strict=False):
+        if stage == "lifted" and served_s is not None:
+            book.at = int(served_s * SECOND)
+            book.end(book.begin("add", 1, "s", 500, level="stable"))
         book.at = int(at * SECOND)
         book.fault("f0", stage)
     book.at = 4 * SECOND
@@ -295,10 +382,11 @@ def test_who_hangs_is_asked_less_often_and_does_not_hide_by_that():
         (2, {"cut_s": (1.05, 2)}, False),
         (2, {"cut_s": (1.2, 2)}, True),
         (2, {"cut_s": (0.1, 0.9)}, True),
+        (2, {"cut_s": (0.1, 0.9), "served_s": 0.5}, True),
         (2, {"cut_s": (0.1, 0.9), "recovery_ms": 200}, False),
         (2, {"recovery_ms": 1100}, False),
     ],
-    ids=["hardly asked", "cut off", "cut off meanwhile", "afterwards", "before", "may recover", "may start"],
+    ids=["hardly asked", "cut off", "cut off meanwhile", "afterwards", "before", "served before", "may recover", "may start"],
 )
 def test_what_was_due_and_never_began_counts_if_it_was_due_in_quiet(begun, more, found):
     assert (hanging(begun, **more).validity == "invalid") == found
