@@ -19,7 +19,7 @@ from faults.schedule import FAULTS, FaultSpec
 from harness.errors import BadInput
 
 NODES_MAX = 1000
-LOAD_S_MAX = 3600.0
+LOAD_S = (0.001, 3600.0)
 OPERATIONS_MAX = 1_000_000
 NAME_BYTES_MAX = 256
 CAMPAIGN_NAME_BYTES_MAX = 200  # it is a directory in the store
@@ -31,7 +31,7 @@ PROBE_INTERVAL_MS = (10, 60_000)
 PROBE_MISSES = (2, 1000)
 DISK_SYNC_MS = (0.3, 1000)
 DELAY_MS = (0, 60_000)
-OPERATION_TIMEOUT_MS_MAX = 60_000
+OPERATION_TIMEOUT_MS = (1, 60_000)
 Transport = Literal["quic", "tcp"]
 Observed = Literal["selections", "resources"]
 Wiring = Literal["relayed", "direct"]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from checkers.anomalies import ANOMALIES
 from checkers.compose import CHECKERS, make_checker
 from checkers.history import Header
-from faults.vocabulary import Cut, Kill, Link, PlannedFault
+from faults.vocabulary import Cut, Disconnect, Kill, Link, PlannedFault
 from harness.bounds import quorum_entry
 from harness.errors import BadInput
 from harness.plan import Plan, fault_nodes, seats_of
@@ -43,6 +43,8 @@ def _check_cluster(plan: Plan, source: str) -> None:
         by_relay = isinstance(one.fault, Cut | Link) and not by_filter
         problem = by_filter if cluster.wiring == "relayed" else by_relay
         _require(not problem, source, "cluster.wiring", f'{one.id} ({one.what}) needs wiring = "{wanted}"')
+        alone = isinstance(one.fault, Disconnect) and cluster.nodes == 1
+        _require(not alone, source, "faults", f"{one.id} disconnects a node alone: nothing would be shown")
 
 
 def _check_kills(plan: Plan, source: str) -> None:

@@ -1,7 +1,8 @@
 """Reads a plan that was stored.
 
 It may have been edited by hand or by a shrinker.  What it points at must be there, its numbers lie within what a
-campaign may say, its deadline is no shorter than what follows from them, and what it claims can be judged.
+campaign may say, its deadline is the sum of its parts, each of which follows from them or from what has been shrunk away,
+and what it claims can be judged.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import msgspec
 from faults.byzantine import STRATEGIES
 from faults.vocabulary import Byzantine, Trigger
 from harness.campaign import (
+    CAMPAIGN_NAME_BYTES_MAX,
     DELAY_MS,
     DISK_SYNC_MS,
     FRAME_BYTES_MAX,
     FRAME_BYTES_MIN,
     GOSSIP_INTERVAL_MS,
-    LOAD_S_MAX,
+    LOAD_S,
+    NAME_BYTES_MAX,
     NODES_MAX,
-    OPERATION_TIMEOUT_MS_MAX,
+    OPERATION_TIMEOUT_MS,
+    OPERATIONS_MAX,
     PROBE_INTERVAL_MS,
     PROBE_MISSES,
     Between,
@@ -30,11 +34,18 @@ from harness.campaign import (
 from harness.claim import check_claim
 from harness.deadline import deadline_for, writes_in
 from harness.errors import BadInput
-from harness.plan import PLAN_FORMAT, Plan, byzantine_seats, fault_nodes
+from harness.plan import PLAN_FORMAT, Plan, PlannedOperation, byzantine_seats, fault_nodes
 from harness.workloads import ACTIONS
 
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
+ELEMENT_BYTES_MAX = 1024
+AMOUNT_MAX = 1 << 53
+"""What a client may ask for, by the node contract."""
+SAMPLED = 2
+"""Rounds by which two samples of one model may differ, made by different versions of a library."""
+_LEVELS = {"read": ("local", "quorum"), "digest": ("local",)}
+_LEVELS_OF_WRITES = ("local", "stable")
 
 
 def read_plan(path: Path) -> Plan:
@@ -52,6 +63,7 @@ def read_plan(path: Path) -> Plan:
         raise BadInput(path.name, "", f"is not a plan: {error}") from None
     if plan.format != PLAN_FORMAT:
         raise BadInput(path.name, "format", f"is {plan.format}, this harness reads {PLAN_FORMAT}")
+    _check_names(plan, path.name)
     _check_numbers(plan, path.name)
     _check_network(plan, path.name)
     _check_core(plan, path.name)
@@ -60,6 +72,21 @@ def read_plan(path: Path) -> Plan:
     check_claim(plan, path.name)
     _check_deadline(plan, path.name)
     return plan
+
+
+def _check_names(plan: Plan, source: str) -> None:
+    """The campaign's is that of a directory; an object's is known to every node."""
+    if not (plan.campaign.strip() and len(plan.campaign.encode()) <= CAMPAIGN_NAME_BYTES_MAX):
+        raise BadInput(source, "campaign", f"a name has 1 to {CAMPAIGN_NAME_BYTES_MAX} bytes")
+    if not plan.shows.strip():
+        raise BadInput(source, "shows", "is empty: say in one sentence what the campaign shows")
+    names = [entry.name for entry in plan.objects]
+    for index, name in enumerate(names):
+        if not 1 <= len(name.encode()) <= NAME_BYTES_MAX or name in names[:index]:
+            said = f"a name has 1 to {NAME_BYTES_MAX} bytes, and is no other object's"
+            raise BadInput(source, f"objects[{index}].name", said)
+    if len(set(plan.cluster.observe)) < len(plan.cluster.observe):
+        raise BadInput(source, "cluster.observe", "names each at most once")
 
 
 def _check_numbers(plan: Plan, source: str) -> None:
@@ -75,8 +102,8 @@ def _check_numbers(plan: Plan, source: str) -> None:
         "cluster.probe_interval_ns": (cluster.probe_interval_ns, *_ns(PROBE_INTERVAL_MS)),
         "cluster.probe_misses": (cluster.probe_misses, *PROBE_MISSES),
         "seed": (plan.seed, 0, (1 << 63) - 1),
-        "load_ns": (plan.load_ns, 1, int(LOAD_S_MAX * SECOND)),
-        "operation_timeout_ns": (plan.operation_timeout_ns, 1, OPERATION_TIMEOUT_MS_MAX * MILLISECOND),
+        "load_ns": (plan.load_ns, int(LOAD_S[0] * SECOND), int(LOAD_S[1] * SECOND)),
+        "operation_timeout_ns": (plan.operation_timeout_ns, *_ns(OPERATION_TIMEOUT_MS)),
     }
     for place, (number, low, high) in ranges.items():
         if not low <= number <= high:
@@ -94,6 +121,8 @@ def _check_network(plan: Plan, source: str) -> None:
         if not (low <= link.latency_ms <= high and low <= link.jitter_ms <= high and 0 <= link.loss < 1):
             said = f"latency_ms and jitter_ms are in {low} .. {high}, loss in 0 .. 1 (1 excluded)"
             raise BadInput(source, place, said)
+        if isinstance(link, Between) and not {link.source, link.target} <= set(plan.cluster.regions):
+            raise BadInput(source, place, f'no node is in region "{link.source}", or none in "{link.target}"')
 
 
 def _check_core(plan: Plan, source: str) -> None:
@@ -119,16 +148,34 @@ def _check_operations(plan: Plan, source: str) -> None:
         known = ACTIONS[operation.type] if operation.object else ("digest",)
         if operation.action not in known:
             raise BadInput(source, f"{place}.action", f'no action "{operation.action}"; one of {", ".join(known)}')
-        counts = operation.type == "pncounter" and operation.action != "read"
-        if counts and not (type(operation.value) is int and operation.value > 0):
-            raise BadInput(source, f"{place}.value", "is no amount above 0")
-        if operation.seen is not None and not 0 <= operation.seen < 1:
-            raise BadInput(source, f"{place}.seen", "is not in 0 .. 1 (1 excluded)")
+        _check_argument(operation, place, source)
+        levels = _LEVELS.get(operation.action, _LEVELS_OF_WRITES)
+        if operation.level not in levels:
+            raise BadInput(source, f"{place}.level", f'of "{operation.action}" is one of {", ".join(levels)}')
         if operation.level != "local" and not plan.cluster.roster:
             raise BadInput(source, f"{place}.level", "needs cluster.roster = true")
         if operation.id in ids or operation.id < 0 or operation.at_ns < 0:
             raise BadInput(source, place, "an id that is taken or negative, or a negative time")
         ids.add(operation.id)
+
+
+def _check_argument(operation: PlannedOperation, place: str, source: str) -> None:
+    """Reads have none, counters an amount, and what is removed is named by what was seen."""
+    value, seen, action = operation.value, operation.seen, operation.action
+    if seen is not None and not (action == "remove" and value is None and 0 <= seen < 1):
+        raise BadInput(source, f"{place}.seen", 'is for "remove" without a value, in 0 .. 1 (1 excluded)')
+    if action in ("increment", "decrement") and not (type(value) is int and 0 < value <= AMOUNT_MAX):
+        raise BadInput(source, f"{place}.value", f"is no amount of 1 to {AMOUNT_MAX}")
+    if action in ("add", "remove") and seen is None and not _is_element(value):
+        raise BadInput(source, f"{place}.value", f"is no element: an integer of 64 bits, or {ELEMENT_BYTES_MAX} bytes")
+    if action in ("read", "digest") and value is not None:
+        raise BadInput(source, f"{place}.value", f'"{action}" has none')
+
+
+def _is_element(value: int | str | None) -> bool:
+    if isinstance(value, str):
+        return len(value.encode()) <= ELEMENT_BYTES_MAX
+    return value is not None and -(1 << 63) <= value < 1 << 63
 
 
 def _check_faults(plan: Plan, source: str) -> None:
@@ -149,13 +196,19 @@ def _check_faults(plan: Plan, source: str) -> None:
 
 def _check_deadline(plan: Plan, source: str) -> None:
     """Fewer writes than were planned at first need no more time.  How long an exchange may take, verdicts rest on."""
+    told = plan.deadline
     needed = deadline_for(plan.cluster, core=plan.core, writes=writes_in(plan.operations))
-    for field in ("interval_ns", "exchange_ns"):
-        if getattr(plan.deadline, field) != getattr(needed, field):
+    for field in ("interval_ns", "exchange_ns", "reconnect_ns"):
+        if getattr(told, field) != getattr(needed, field):
             raise BadInput(source, f"deadline.{field}", f"is {getattr(needed, field)} for this cluster")
-    for field in ("total_ns", "transfer_ns", "reconnect_ns", "rounds"):
-        if getattr(plan.deadline, field) < getattr(needed, field):
-            raise BadInput(source, f"deadline.{field}", f"is at least {getattr(needed, field)} for this plan")
+    if abs(told.rounds - needed.rounds) > SAMPLED:
+        raise BadInput(source, "deadline.rounds", f"is {needed.rounds} for this cluster")
+    most = deadline_for(plan.cluster, core=plan.core, writes=OPERATIONS_MAX).transfer_ns
+    if not needed.transfer_ns <= told.transfer_ns <= most:
+        raise BadInput(source, "deadline.transfer_ns", f"is {needed.transfer_ns} for this plan, {most} at most")
+    total_ns = told.reconnect_ns + told.transfer_ns + (told.rounds + 1) * (told.interval_ns + told.exchange_ns)
+    if told.total_ns != total_ns:
+        raise BadInput(source, "deadline.total_ns", f"is {total_ns} by its parts")
 
 
 def _ns(bounds_ms: tuple[float, float]) -> tuple[int, int]:

@@ -84,6 +84,37 @@ def lying(*nodes, strategy="silent", asked=False, killed=False):
     return edit
 
 
+def first(action, **fields):
+    """An edit of the first such operation, which becomes the first of all."""
+
+    def edit(plan):
+        found = next(one for one in plan["operations"] if one["action"] == action)
+        plan["operations"].remove(found)
+        plan["operations"].insert(0, found | fields)
+
+    return edit
+
+
+def filtered(plan):
+    """A cut by packet filter, where links go through relays."""
+    plan["faults"][0]["fault"]["by"] = "filter"
+
+
+def longer(**changed):
+    """An edit of the deadline that keeps the sum of its parts."""
+
+    def edit(plan):
+        deadline = plan["deadline"]
+        deadline.update({field: deadline[field] + more for field, more in changed.items()})
+        rounds_ns = (deadline["rounds"] + 1) * (deadline["interval_ns"] + deadline["exchange_ns"])
+        deadline["total_ns"] = deadline["reconnect_ns"] + deadline["transfer_ns"] + rounds_ns
+
+    return edit
+
+
+BETWEEN = {"source": "eu", "target": "mars", "latency_ms": 1.0}
+
+
 def twice(field):
     return lambda plan: plan[field].append(plan[field][0])
 
@@ -91,6 +122,12 @@ def twice(field):
 BAD = [
     ("format", put(["format"], 99)),
     ("seed", put(["seed"], -1)),
+    ("campaign", put(["campaign"], " ")),
+    ("campaign", put(["campaign"], "x" * 201)),
+    ("shows", put(["shows"], "")),
+    ("objects[0].name", put(["objects", 0, "name"], "")),
+    ("objects[0].name", put(["objects", 0, "name"], "x" * 257)),
+    ("objects[1].name", lambda plan: plan.update(objects=[plan["objects"][0]] * 2)),
     ("load_ns", put(["load_ns"], "soon")),
     ("load_ns", put(["load_ns"], 0)),
     ("operation_timeout_ns", put(["operation_timeout_ns"], -5)),
@@ -111,7 +148,10 @@ BAD = [
     ("cluster.strategy", put(["cluster", "strategy"], "region")),
     ("cluster.wiring", put(["cluster", "wiring"], "direct")),
     ("cluster.gate_local_writes", put(["cluster", "gate_local_writes"], True)),
+    ("cluster.wiring", filtered),
     ("cluster.observe[0]", put(["cluster", "observe"], ["stars"])),
+    ("cluster.observe", put(["cluster", "observe"], ["resources"] * 2)),
+    ("cluster.network.between[0]", put(["cluster", "network", "between"], [BETWEEN])),
     ("cluster.network", put(["cluster", "network", "loss"], 5)),
     ("cluster.network", put(["cluster", "network", "latency_ms"], -1)),
     ("cluster.network", put(["cluster", "network", "jitter_ms"], -1)),
@@ -124,6 +164,18 @@ BAD = [
     ("operations[0].seen", put(["operations", 0, "seen"], 1.5)),
     ("operations[0].value", counting("many")),
     ("operations[0].value", counting(0)),
+    ("operations[0].value", counting(2**53 + 1)),
+    ("operations[0].value", counting(True)),
+    ("operations[0].value", first("add", value=None)),
+    ("operations[0].value", first("add", value=2**63)),
+    ("operations[0].value", first("add", value="x" * 1025)),
+    ("operations[0].value", first("read", value=1)),
+    ("operations[0].value", first("digest", value=1)),
+    ("operations[0].seen", first("add", seen=0.5)),
+    ("operations[0].seen", first("add", seen=0.5, value=None)),
+    ("operations[0].level", first("read", level="stable")),
+    ("operations[0].level", first("add", level="quorum")),
+    ("operations[0].level", first("digest", level="quorum")),
     ("operations[0]", put(["operations", 0, "id"], -1)),
     ("operations[0]", put(["operations", 0, "at_ns"], -1)),
     ("operations", twice("operations")),
@@ -134,8 +186,14 @@ BAD = [
     ("faults[1].id", twice("faults")),
     ("faults: dies kills a liar", lying(0, killed=True)),
     ("deadline.total_ns", put(["deadline", "total_ns"], 1)),
-    ("deadline.exchange_ns", put(["deadline", "exchange_ns"], 1 << 62)),
-    ("deadline.transfer_ns", put(["deadline", "transfer_ns"], -1)),
+    ("deadline.total_ns", put(["deadline", "total_ns"], 10**40)),
+    ("deadline.exchange_ns", longer(exchange_ns=1)),
+    ("deadline.interval_ns", longer(interval_ns=1)),
+    ("deadline.reconnect_ns", longer(reconnect_ns=1)),
+    ("deadline.rounds", longer(rounds=3)),
+    ("deadline.rounds", longer(rounds=-3)),
+    ("deadline.transfer_ns", longer(transfer_ns=-1)),
+    ("deadline.transfer_ns", longer(transfer_ns=10**13)),
     ("checks[0].name", put(["checks", 0, "name"], "astrology")),
     ("checks[0].options", put(["checks", 0, "options"], {"mild": True})),
     ("checks", twice("checks")),
@@ -155,6 +213,14 @@ def test_a_plan_that_was_edited_badly_is_one_line(place, edit, tmp_path, capsys)
     error = capsys.readouterr().err
     assert error.startswith(f"plan.json: {place}") and error.count("\n") == 1, error
     assert not (tmp_path / "store").exists()
+
+
+def test_a_model_that_was_sampled_by_another_version_is_no_reason_to_refuse_it(tmp_path):
+    plan = compiled()
+    deadline = msgspec.to_builtins(plan.deadline)
+    longer(rounds=2)({"deadline": deadline})
+    sampled = msgspec.structs.replace(plan, deadline=msgspec.convert(deadline, type(plan.deadline)))
+    assert read_again(sampled, tmp_path) == sampled
 
 
 def test_beyond_f_it_is_not_valid_either(tmp_path, capsys):
