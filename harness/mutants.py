@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import ast
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -219,10 +218,10 @@ class _Launcher:
             self._running.add(process)
             try:
                 if self._ended:
-                    process.send_signal(signal.SIGINT)
+                    process.terminate()
                 out, said = process.communicate(timeout=TIMEOUT_S)
             except BaseException:
-                process.send_signal(signal.SIGINT)  # it may have a pool of its own to end
+                process.terminate()  # it may have a pool of its own to end
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(ENDING_S)
                 process.kill()
@@ -232,10 +231,10 @@ class _Launcher:
         return subprocess.CompletedProcess(command, process.returncode, out, said)
 
     def end(self) -> None:
-        """End what runs, as Ctrl-C does."""
+        """End what runs: by SIGTERM, since whoever starts a job in the background may have it ignore SIGINT."""
         self._ended = True
         for process in list(self._running):
-            process.send_signal(signal.SIGINT)
+            process.terminate()
 
 
 def _hunt_property(launcher: _Launcher, bug: PlantedBug) -> Hunt:

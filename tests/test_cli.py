@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -130,6 +131,9 @@ type = "gset"
         ("[network]\nbetween = [{source='a', target='b', latency_ms=1.0}]", "", "network.between[0].source"),
         ("[load]\nduration_s = -3.0", "", "load.duration_s: is not in"),
         ("[load]\nduration_s = nan", "", "load.duration_s: is not in"),
+        ("[load]\nduration_s = 1e-12", "", "load.duration_s: is not in 0.001"),
+        ("[load]\noperation_timeout_ms = 1e-12", "", "load.operation_timeout_ms: is not in 1"),
+        ("[load]\noperation_timeout_ms = nan", "", "load.operation_timeout_ms: is not in 1"),
         ("", "rate = 0.0", "workloads[0].rate: is not in"),
         ("", "rate = inf", "workloads[0].rate: is not in"),
         ("", "removes = 0.5", "workloads[0].removes: a gset only grows"),
@@ -165,6 +169,7 @@ type = "gset"
         ("", "[[faults]]\nfault='cut'\nshape='halves'\nduration_s=-1.0", "faults[0].duration_s"),
         ("", "[[faults]]\nfault='pause'\nnodes=[4]", "faults[0].nodes: no node 4; nodes are 0 to 3"),
         ("", "[[faults]]\nfault='kill'\nnodes=[0]\ndisk='melted'", "faults[0].disk: Invalid enum value 'melted'"),
+        ("[cluster]\nnodes = 1", "[[faults]]\nfault='disconnect'\nnodes=[0]", "faults: disconnect-0 disconnects a node"),
         ("", "[[faults]]\nfault='meteor'", "faults[0].fault: Invalid value 'meteor'; one of cut, link, pause, "),
         ("", "[[faults]]\nfault='byzantine'\nstrategy='lie'\nnodes=[0]", 'unknown strategy "lie"; one of'),
         (
@@ -339,18 +344,29 @@ def _running(mark):
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="without /proc nobody can tell who is left")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_mutants_that_are_interrupted_leave_nobody_behind(number, launcher):
+@pytest.mark.parametrize(
+    ("number", "ignoring"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
+)
+def test_mutants_that_are_interrupted_leave_nobody_behind(number, ignoring, launcher):
+    """A job that a script has in the background ignores SIGINT, and so does all that it starts."""
     (launcher / "harmless.py").write_text(HARMLESS)
     command = [sys.executable, "-m", "harness", "mutants", "--bugs", str(launcher), "--jobs", "2"]
-    with subprocess.Popen(command, cwd=PLANTED.parent.parent, stderr=subprocess.DEVNULL) as process:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignoring else signal.default_int_handler)
+    process = subprocess.Popen(command, cwd=PLANTED.parent.parent, stderr=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, before)
+    try:
         until = time.monotonic() + 20
         while len(_running(str(launcher / "launch.py"))) < 1 and time.monotonic() < until:
             time.sleep(0.1)
         time.sleep(2)
         process.send_signal(number)
         assert process.wait(30) == 130
-    assert _running(str(launcher)) == []
+        assert _running(str(launcher)) == []
+    finally:
+        process.kill()
+        process.wait()
+        for left in _running(str(launcher)):
+            os.kill(int(left), signal.SIGKILL)
 
 
 def test_mutants_names_what_catches_a_bug_and_what_escapes(launcher, capsys):

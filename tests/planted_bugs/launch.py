@@ -71,12 +71,19 @@ def run_node(arguments: list[str]) -> int:
     return node_main(arguments)
 
 
+def interrupt(_number, _frame):
+    """SIGTERM is SIGINT, as in `python -m harness`."""
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     """Plant, and hand over."""
     if len(sys.argv) < 3 or sys.argv[2] not in COMMANDS:
         raise SystemExit(__doc__)
     name, command, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
     plant(name)
+    if command != "node":  # which has its own
+        signal.signal(signal.SIGTERM, interrupt)
     if command == "pytest":
         import pytest
 
