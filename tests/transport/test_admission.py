@@ -17,6 +17,7 @@ from tests.transport.forwarders import HOST
 from tests.transport.members import (
     IDS,
     KINDS,
+    PATIENT,
     Member,
     Raw,
     free_addresses,
@@ -39,7 +40,7 @@ def kind(request):
 @pytest.mark.parametrize("count", [2, 4])
 def test_frames_of_all_sizes_arrive_in_order_from_everyone_to_everyone(kind, count):
     async def run():
-        members = full_mesh(kind, count)
+        members = full_mesh(kind, count, **PATIENT)
         choose = random.Random(1)
         sizes = [1, 2, 3, 1024, 65535, 65536, *(choose.randrange(1, 65537) for _ in range(14))]
         frames = [choose.randbytes(size) for size in sizes]
@@ -231,7 +232,7 @@ def test_a_newer_connection_replaces_the_older_once_it_is_used(kind):
 def test_a_peer_has_no_more_connections_than_attempts(kind):
     async def run():
         at = free_addresses(3)
-        one = Member(kind, 0, at[0], {1: at[1]}, attempts_max=2)
+        one = Member(kind, 0, at[0], {1: at[1]}, attempts_max=2, **PATIENT)
         hand = Member(kind, 3, at[2], {})
         async with started(one, hand):
             raws = [await raw_dial(hand, one, number=0) for _ in range(4)]

@@ -12,7 +12,18 @@ import pytest
 
 from knhk_mesh.transport import MILLISECOND
 from tests.transport.forwarders import UdpForwarder
-from tests.transport.members import IDS, KINDS, Member, free_addresses, full_mesh, proof_for, raw_dial, started, until
+from tests.transport.members import (
+    IDS,
+    KINDS,
+    PATIENT,
+    Member,
+    free_addresses,
+    full_mesh,
+    proof_for,
+    raw_dial,
+    started,
+    until,
+)
 
 
 @pytest.fixture(params=sorted(KINDS))
@@ -27,7 +38,7 @@ def test_a_blackholed_link_is_found_silent_and_comes_back_soon_after_it_heals(ki
     async def run():
         at = free_addresses(2)
         async with KINDS[kind][2](at[1]) as link:
-            one, two = Member(kind, 0, at[0], {1: link.address}), Member(kind, 1, at[1], {0: at[0]})
+            one, two = Member(kind, 0, at[0], {1: link.address}), Member(kind, 1, at[1], {0: at[0]}, **PATIENT)
             async with started(one, two):
                 await until(lambda: one.connected() and two.connected())
                 link.blackholed = True
@@ -47,7 +58,8 @@ def test_a_link_of_400_ms_each_way_connects_and_stays(kind):
     async def run():
         at = free_addresses(2)
         async with KINDS[kind][2](at[1], delay_s=0.4) as link:
-            one, two = Member(kind, 0, at[0], {1: link.address}), Member(kind, 1, at[1], {0: at[0]})
+            one = Member(kind, 0, at[0], {1: link.address}, **PATIENT)
+            two = Member(kind, 1, at[1], {0: at[0]}, **PATIENT)
             async with started(one, two):
                 await until(one.connected)
                 assert one.send(1, bytes(60_000))
@@ -63,7 +75,8 @@ def test_datagrams_that_are_lost_are_sent_again():
     async def run():
         at = free_addresses(2)
         async with UdpForwarder(at[1], loss=0.05) as link:
-            one, two = Member("quic", 0, at[0], {1: link.address}), Member("quic", 1, at[1], {0: at[0]})
+            one = Member("quic", 0, at[0], {1: link.address}, **PATIENT)
+            two = Member("quic", 1, at[1], {0: at[0]}, **PATIENT)
             async with started(one, two):
                 await until(one.connected)
                 frames = [bytes([number]) * 3000 for number in range(100)]
@@ -100,7 +113,7 @@ def test_a_kernel_that_takes_no_datagram_now_and_then_ends_nothing():
 
     async def run():
         for error in (errno.ECONNREFUSED, errno.ENOBUFS, errno.EAGAIN, errno.EPERM):
-            one, two = full_mesh("quic", 2)
+            one, two = full_mesh("quic", 2, **PATIENT)
             async with started(one, two):
                 listener = two.transport._listener.socket
                 listener._socket = Full(listener._socket, error)
@@ -141,7 +154,7 @@ def test_a_failure_inside_aioquic_ends_that_connection_alone(monkeypatch):
 def test_what_comes_on_another_stream_ends_the_connection():
     async def run():
         at = free_addresses(3)
-        one = Member("quic", 0, at[0], {1: at[1]})
+        one = Member("quic", 0, at[0], {1: at[1]}, **PATIENT)
         hand = Member("quic", 3, at[2], {})
         async with started(one, hand):
             raw = await raw_dial(hand, one, number=0)
@@ -158,7 +171,7 @@ def test_what_comes_on_another_stream_ends_the_connection():
 def test_a_dialler_that_stops_our_stream_ends_its_connection():
     async def run():
         at = free_addresses(3)
-        one = Member("quic", 0, at[0], {1: at[1]})
+        one = Member("quic", 0, at[0], {1: at[1]}, **PATIENT)
         hand = Member("quic", 3, at[2], {})
         async with started(one, hand):
             raw = await raw_dial(hand, one, number=0)
@@ -193,7 +206,7 @@ def test_a_node_that_restarts_is_connected_again(kind):
 
 def test_garbage_on_the_port_harms_nobody(kind):
     async def run():
-        one, two = full_mesh(kind, 2)
+        one, two = full_mesh(kind, 2, **PATIENT)
         choose = random.Random(2)
         async with started(one, two):
             await until(lambda: one.connected() and two.connected())
