@@ -1,8 +1,8 @@
 """Reads a plan that was stored.
 
-It may have been edited by hand or by a shrinker.  What it points at must be there, its numbers lie within what a
-campaign may say, its deadline is the sum of its parts, each of which follows from them or from what has been shrunk away,
-and what it claims can be judged.
+It may have been edited by hand or by a shrinker.  What it points at must be there, its names and numbers lie within
+what a campaign may say, its deadline is the sum of its parts, each of which follows from them or from what has been
+shrunk away, and what it claims can be judged.
 """
 
 from __future__ import annotations

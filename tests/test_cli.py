@@ -169,7 +169,7 @@ type = "gset"
         ("", "[[faults]]\nfault='cut'\nshape='halves'\nduration_s=-1.0", "faults[0].duration_s"),
         ("", "[[faults]]\nfault='pause'\nnodes=[4]", "faults[0].nodes: no node 4; nodes are 0 to 3"),
         ("", "[[faults]]\nfault='kill'\nnodes=[0]\ndisk='melted'", "faults[0].disk: Invalid enum value 'melted'"),
-        ("[cluster]\nnodes = 1", "[[faults]]\nfault='disconnect'\nnodes=[0]", "faults: disconnect-0 disconnects a node"),
+        ("[cluster]\nnodes = 1", "[[faults]]\nfault='disconnect'\nnodes=[0]", "faults: disconnect-0 disconnects"),
         ("", "[[faults]]\nfault='meteor'", "faults[0].fault: Invalid value 'meteor'; one of cut, link, pause, "),
         ("", "[[faults]]\nfault='byzantine'\nstrategy='lie'\nnodes=[0]", 'unknown strategy "lie"; one of'),
         (

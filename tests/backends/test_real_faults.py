@@ -373,7 +373,7 @@ def test_a_strobe_flips_until_it_is_lifted_and_leaves_the_clock_right() -> None:
 
     def script(run):
         run.inject("s", strobe)
-        yield 0.2
+        yield 2
         run.lift("s", strobe)
         yield 0.05
         assert run.clocks == {0: 0}

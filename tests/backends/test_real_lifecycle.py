@@ -81,13 +81,15 @@ class Machines(Hosts):
 
 
 class Answers:
-    """The control APIs of all nodes: empty, equal, and `SLOW_S` slow with their ticks."""
+    """The control APIs of all nodes: empty, equal, and `SLOW_S` slow with their ticks, of `most` at one time."""
 
     SLOW_S = 0.3
     asked: list[str]
+    most = 0
 
     def __init__(self) -> None:
         Answers.asked = []
+        Answers.most = self._inside = 0
 
     async def close(self) -> None:
         Answers.asked.append("closed")
@@ -100,7 +102,10 @@ class Answers:
         if path != "/ticks":
             raise NoAnswer(path)
         Answers.asked.append(node)
+        self._inside += 1
+        Answers.most = max(Answers.most, self._inside)
         await asyncio.sleep(self.SLOW_S)
+        self._inside -= 1
         return {}
 
 
@@ -197,9 +202,8 @@ def test_ticks_are_fetched_at_once_and_of_nodes_that_can_answer(machines: Machin
     backend = RealBackend(plan(), machines, REFERENCE, tmp_path)
     backend.start(silent)
     machines.crashed = {2}
-    begun = time.monotonic()
     backend.stop()
-    assert time.monotonic() - begun < 2 * Answers.SLOW_S
+    assert Answers.most == NODES - 1
     assert sorted(Answers.asked) == ["closed", "node0", "node1", "node3", "node4"]
     assert {path.parent.name for path in tmp_path.rglob("ticks.json")} == {"node0", "node1", "node3", "node4"}
 
@@ -256,14 +260,14 @@ def test_only_the_backend_of_a_broken_run_raises(machines: Machines) -> None:
 # Lateness.
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.5])
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
 def test_a_fault_that_takes_long_to_be_in_force_is_drift(
     seconds: float, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines.pause_seconds = seconds
     drift = run(machines, monkeypatch, PAUSE).drift
-    assert drift is not None and drift.p50_ns < 0.4e9
-    assert (drift.max_ns > 0.45e9) == (seconds > 0)
+    assert drift is not None and drift.p50_ns < 1.9e9
+    assert (drift.max_ns > 1.9e9) == (seconds > 0)
 
 
 def test_a_machine_without_an_idle_processor_is_told_of_every_node(

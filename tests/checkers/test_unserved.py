@@ -266,7 +266,9 @@ def test_who_never_ended_anything_is_told(begun):
         book.begin("add", 1, "s", 200 + each, level="stable")
     book.pass_ms(3000)
     book.phase("heal")
-    said = f"node 1 answered none of {50 + begun} operations (stable) with ok: in quiet 0 of them ended, and 50 were due"
+    said = (
+        f"node 1 answered none of {50 + begun} operations (stable) with ok: in quiet 0 of them ended, and 50 were due"
+    )
     assert judge(book).notes[0].startswith(said)
 
 
@@ -386,7 +388,16 @@ def test_who_hangs_is_asked_less_often_and_does_not_hide_by_that():
         (2, {"cut_s": (0.1, 0.9), "recovery_ms": 200}, False),
         (2, {"recovery_ms": 1100}, False),
     ],
-    ids=["hardly asked", "cut off", "cut off meanwhile", "afterwards", "before", "served before", "may recover", "may start"],
+    ids=[
+        "hardly asked",
+        "cut off",
+        "cut off meanwhile",
+        "afterwards",
+        "before",
+        "served before",
+        "may recover",
+        "may start",
+    ],
 )
 def test_what_was_due_and_never_began_counts_if_it_was_due_in_quiet(begun, more, found):
     assert (hanging(begun, **more).validity == "invalid") == found
