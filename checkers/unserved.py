@@ -14,8 +14,8 @@ Who hangs is asked less often than it was meant to be, since each of its clients
 began in quiet on, those that were due in quiet and never began count with them.  Who answered nobody, and cannot be
 judged so, is noted.
 
-Complexity: O(1) an operation; in the end O(n^2) a fault where a node left many unserved.  Cannot see: a node that serves
-only some of those who ask.
+Complexity: O(1) an operation; in the end O(n^2) a fault where a node left many unserved.  Cannot see: a node that
+serves only some of those who ask.
 """
 
 from __future__ import annotations
