@@ -88,6 +88,7 @@ class Run:
         self.told: list[tuple[str, dict, str | None]] = []
         self.broke: list[str] = []
         self.stuck_clocks = False
+        self.slow_s = (0.0, 0.0)  # before the clock is read, and after
         self.lying: dict[tuple[str, int], int] = {}  # how often it will have lied
         self.faults = RealFaults(
             self.hosts,
@@ -102,7 +103,11 @@ class Run:
     async def ask(self, node: int, path: str, timeout_s: float):
         if self.hosts.state.get(node, "up") != "up" and node not in self.restless:
             raise NoAnswer("stands still")
-        return {"wall": time.time_ns() + self.clocks.get(node, 0)}
+        before_s, after_s = self.slow_s
+        await asyncio.sleep(before_s)
+        told = {"wall": time.time_ns() + self.clocks.get(node, 0)}
+        await asyncio.sleep(after_s)
+        return told
 
     async def set_clock(self, node: int, offset: int) -> None:
         if node in self.deaf:
@@ -382,15 +387,37 @@ def test_a_strobe_flips_until_it_is_lifted_and_leaves_the_clock_right() -> None:
     assert evidence["bites"] >= 5
 
 
-def test_a_clock_that_nobody_set_did_not_bite() -> None:
+@pytest.mark.parametrize("slow_s", [(0.0, 0.0), (0.2, 0.0), (0.0, 0.2)])
+def test_a_clock_that_nobody_set_did_not_bite(slow_s: tuple[float, float]) -> None:
     def script(run):
         run.inject("o", Skew(nodes=(0,), offset_ms=500.0))
         yield
-        run.clocks[0] = 0
+        run.clocks[0], run.slow_s = 0, slow_s
         run.lift("o", Skew(nodes=(0,), offset_ms=500.0))
         yield
 
     assert play(script).told[1][1]["bites"] == 0
+
+
+@pytest.mark.parametrize(
+    ("offset_ms", "slow_s", "bites"),
+    [(500.0, (0.2, 0.2), 1), (-500.0, (0.2, 0.2), 1), (100.0, (0.0, 0.4), 0)],
+    ids=["ahead", "behind", "by less than the answer took"],
+)
+def test_a_clock_that_was_read_late_shows_all_the_same_that_it_is_off(
+    offset_ms: float, slow_s: tuple[float, float], bites: int
+) -> None:
+    """Who waits for a processor answers late; what could be the time of the answer is no skew."""
+    offset = Skew(nodes=(0,), offset_ms=offset_ms)
+
+    def script(run):
+        run.inject("o", offset)
+        yield
+        run.slow_s = slow_s
+        run.lift("o", offset)
+        yield
+
+    assert play(script).told[1][1]["bites"] == bites
 
 
 @pytest.mark.parametrize("problem", ["inject", "lift"])
