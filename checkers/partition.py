@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 from checkers.availability import percentiles_ms
 from checkers.history import Event, FaultEvent, Header, NodeEvent
-from checkers.reach import FOREVER, Reach, Span, without
+from checkers.reach import FOREVER, Reach, Span, spare_ns, without
 from checkers.rejoining import Rejoining
 from checkers.timeline import Timeline
 from checkers.verdict import Anomaly, CheckResult, result
@@ -93,7 +93,7 @@ class Partition:
         self._quorum = header.quorum
         self._settle_ns = header.deadline.reconnect_ns + header.deadline.exchange_ns
         self._network = header.network
-        self._round_trip_ns = int(2 * header.network.latency_ms * 1e6)
+        self._spare_ns = spare_ns(header)
         self._detections_min = detections_min
         self._nodes = {entry.index: _Node() for entry in header.nodes if not entry.byzantine}
         self._kills = {entry.id: entry.nodes for entry in header.faults if entry.fault == "kill"}
@@ -169,11 +169,10 @@ class Partition:
         unreconciled, mute = self._rejoining.judge()
         self._anomalies += unreconciled
         cut_off = self._reach.cut_off(quorum.size)
-        slow_ns = quorum.detection_ns * 3 // 4 - self._round_trip_ns
-        calm = slow_ns > 0 and not self._network.loss
+        calm = self._spare_ns > 0 and not self._network.loss
         size = quorum.size if calm else FOREVER
         undisturbed = self._reach.connected(size)
-        connected = self._reach.connected(size, settle_ns=self._settle_ns, slow_ns=max(slow_ns, 0))
+        connected = self._reach.connected(size, settle_ns=self._settle_ns, slow_ns=max(self._spare_ns, 0))
         detections: list[int] = []
         recoveries: list[int] = []
         for number, node in self._nodes.items():
@@ -188,7 +187,7 @@ class Partition:
         if len(detections) < wanted:
             unknown.append(f"{len(detections)} partitions were detected, at least {wanted} are needed")
         if not calm:
-            slow, lost_share = f"{self._round_trip_ns / 1e6:.0f} ms", f"{self._network.loss:.0%}"
+            slow, lost_share = f"{2 * self._network.latency_ms:.0f} ms", f"{self._network.loss:.0%}"
             unknown.append(
                 f"without any fault round trips take up to {slow} and {lost_share} of the frames are lost: who could "
                 "reach a quorum is not known"

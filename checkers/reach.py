@@ -220,6 +220,14 @@ def _is_heard_by(state: _State, node: int, other: int) -> bool:
     return node != other and state.away[node] <= 0 and state.away[other] <= 0 and state.held[node, other] <= 0
 
 
+def spare_ns(header: Header) -> int:
+    """How much longer than ordinarily round trips may take before peers that answer seem silent, in nanoseconds; 0 or
+    less: they may seem so as it is.  Echoes count for three quarters of the detection bound."""
+    if header.quorum is None:
+        return FOREVER
+    return header.quorum.detection_ns * 3 // 4 - int(2 * header.network.latency_ms * 1e6)
+
+
 def without(span: Span, gaps: list[Span]) -> list[Span]:
     """What is left of `span` between `gaps`, which are in order."""
     left = []

@@ -7,8 +7,8 @@
 **Quiet** is, for a node, while it surely runs and, for what needs a quorum, could reach n - f correct nodes that kept
 their disks, over links that no fault touches (`reach`), and has for as long as it may take to recover: the header's
 `quorum.recovery_ns`, without a roster `deadline.exchange_ns`; not while a machine starved, nor for as long after that.
-For what needs a quorum there is none where the network by itself loses frames, or where two round trips, or an exchange
-with its disk writes, take a client's time-out or longer, or that is unknown.
+For what needs a quorum there is none where the network by itself loses frames, where a round trip takes as long as an
+echo counts, or where two of them, or an exchange with its disk writes, take a client's time-out, or that is unknown.
 
 Who hangs is asked less often than it was meant to be, since each of its clients waits for it alone: from BEGUN_MIN that
 began in quiet on, those that were due in quiet and never began count with them.  Who answered nobody, and cannot be
@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from checkers.history import Event, Header, Invoke, NodeEvent
 from checkers.pairing import Operation, Wipes
-from checkers.reach import FOREVER, Reach, Span, without
+from checkers.reach import FOREVER, Reach, Span, spare_ns, without
 from checkers.timeline import Timeline
 from checkers.verdict import Anomaly
 
@@ -123,6 +123,7 @@ class Unserved:
             size, but = 1, []
             if quorum is not None and (level != "local" or quorum.gated):
                 far = self._patience_ns <= max(4e6 * network.latency_ms, self._header.deadline.exchange_ns)
+                far |= spare_ns(self._header) <= 0
                 size = FOREVER if far or network.loss else quorum.size
                 but = [entry.index for entry in self._header.nodes if self._wiped(entry.index)]
             connected = self._reach.connected(size, settle_ns=settle_ns, but=but)

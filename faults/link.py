@@ -207,7 +207,8 @@ class LinkPolicy:
         fault would have.  From here on frames wait for the time returned and no longer; who keeps what is under
         way delivers it by then, in its order.
         """
-        latency = self._base_latency + sum(shape.latency for shape in self._shapes.values())
+        ordinary = self._base_latency if self._simple else 0  # otherwise the shape under no name has it
+        latency = ordinary + sum(shape.latency for shape in self._shapes.values())
         by = max([now + latency, *(shape.free_at for shape in self._shapes.values())])
         self._last = min(self._last, by)
         self._astray = ()

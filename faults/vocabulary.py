@@ -24,6 +24,7 @@ CutWay = Literal["relay", "filter"]
 Links = tuple[tuple[int, int], ...]
 
 DELAY_MS_MAX = 600_000.0
+RATE_KB_S_MIN, RATE_KB_S_MAX = 1e-6, 1e9
 SKEW_MS_MAX = 1e12
 PERIOD_MS_MIN = 1.0
 PERIOD_MS_MAX = 600_000.0
@@ -95,7 +96,8 @@ class Link(_Fault, frozen=True, tag="link"):
             _require(0 <= getattr(self, name) <= DELAY_MS_MAX, f"{name}: not in 0 .. {DELAY_MS_MAX:g}")
         for name in ("loss", "duplicate", "reorder", "corrupt"):
             _require(0 <= getattr(self, name) <= 1, f"{name}: a probability, 0 to 1")
-        _require(0 <= self.rate_kb_s < 1e9, "rate_kb_s: not in 0 .. 1e9")
+        fits = self.rate_kb_s == 0 or RATE_KB_S_MIN <= self.rate_kb_s < RATE_KB_S_MAX
+        _require(fits, f"rate_kb_s: neither 0 nor in {RATE_KB_S_MIN:g} .. {RATE_KB_S_MAX:g}")
         _require(self.reorder_gap >= 0, "reorder_gap: not negative")
         _require(self.limit_bytes is None or self.limit_bytes >= 0, "limit_bytes: not negative")
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from checkers.anomalies import ANOMALIES
 from checkers.compose import CHECKERS, make_checker
 from checkers.history import Header
-from faults.vocabulary import Cut, Disconnect, Kill, Link, PlannedFault
+from faults.byzantine import STRATEGIES
+from faults.vocabulary import CAPABILITIES, Cut, Disconnect, Kill, Link, PlannedFault
 from harness.bounds import quorum_entry
 from harness.errors import BadInput
 from harness.plan import Plan, fault_nodes, seats_of
@@ -31,12 +32,25 @@ def wiped_by(faults: Iterable[PlannedFault]) -> set[int]:
     return {node for one in kills for node in fault_nodes(one)}
 
 
+def check_required(names: Iterable[str], source: str, place: str) -> None:
+    """Capabilities that `place` requires.  One that no backend can have would be a skip for ever; raises BadInput."""
+    known = (*CAPABILITIES, *(f"byzantine-{strategy}" for strategy in STRATEGIES))
+    for index, name in enumerate(names):
+        said = f'unknown capability "{name}"; one of {", ".join(known)}'
+        _require(name in known, source, f"{place}[{index}]", said)
+
+
 def _check_cluster(plan: Plan, source: str) -> None:
     """A relay can only hurt links that go through it, and a packet filter knows only who sends."""
     cluster = plan.cluster
     _require(cluster.roster or not cluster.gate_local_writes, source, "cluster.gate_local_writes", "needs a roster")
     near = cluster.strategy != "region" or any(cluster.regions)
     _require(near, source, "cluster.strategy", '"region" needs regions')
+    apart = cluster.strategy != "random" and cluster.fanout < 2 < cluster.nodes
+    said = (
+        f'under "{cluster.strategy}" is at least 2: the one place is a near peer\'s, and who is near may never change'
+    )
+    _require(not apart, source, "cluster.fanout", said)
     wanted = "direct" if cluster.wiring == "relayed" else "relayed"
     for one in plan.faults:
         by_filter = isinstance(one.fault, Cut) and one.fault.by == "filter"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from checkers.history import CheckEntry, ObjectEntry
 from faults.byzantine import STRATEGIES
 from faults.schedule import ByzantineSpec, FaultError, compile_faults
-from faults.vocabulary import CAPABILITIES, PlannedFault
+from faults.vocabulary import PlannedFault
 from harness.campaign import (
     CAMPAIGN_NAME_BYTES_MAX,
     DELAY_MS,
@@ -31,7 +31,7 @@ from harness.campaign import (
     Transport,
     WorkloadSpec,
 )
-from harness.claim import check_claim, wiped_by
+from harness.claim import check_claim, check_required, wiped_by
 from harness.deadline import deadline_for, writes_in
 from harness.errors import BadInput
 from harness.plan import Plan, PlannedCluster, PlannedOperation, seats_of
@@ -56,7 +56,7 @@ def compile_campaign(campaign: Campaign, seed: int, *, source: str, transport: T
     load_ns = _load(campaign, source)
     workloads = _workloads(campaign, cluster.nodes, source)
     faults = _faults(campaign, cluster, seed, load_ns, source)
-    _requires(campaign, source)
+    check_required(campaign.requires.capabilities, source, "requires.capabilities")
     liars = seats_of(faults)
     correct = tuple(node for node in range(cluster.nodes) if node not in liars)
     core = _core(campaign, correct, cluster.nodes, source)
@@ -301,14 +301,6 @@ def _checks(campaign: Campaign, liars: tuple[int, ...]) -> tuple[CheckEntry, ...
     named = {check.name for check in asked}
     complete = [*asked, *(CheckSpec(name=name, options=lenient.get(name, {})) for name in usual if name not in named)]
     return tuple(CheckEntry(name=check.name, options=check.options) for check in complete)
-
-
-def _requires(campaign: Campaign, source: str) -> None:
-    """A capability that no backend can have would be a skip for ever."""
-    known = (*CAPABILITIES, *(f"byzantine-{strategy}" for strategy in STRATEGIES))
-    for index, name in enumerate(campaign.requires.capabilities):
-        said = f'unknown capability "{name}"; one of {", ".join(known)}'
-        _require(name in known, source, f"requires.capabilities[{index}]", said)
 
 
 def _within(number: float, bounds: tuple[float, float], source: str, place: str) -> None:

@@ -21,7 +21,7 @@ from harness.campaign import Expect, Network, Observed, Strategy, Transport, Wir
 PLAN_FORMAT = 1
 
 
-class PlannedOperation(msgspec.Struct, frozen=True):
+class PlannedOperation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One operation of one client.
 
     `value` is the argument.  `seen` stands in its place where the operation depends on what was read: a number in
@@ -40,7 +40,7 @@ class PlannedOperation(msgspec.Struct, frozen=True):
     level: Level = "local"
 
 
-class PlannedCluster(msgspec.Struct, frozen=True):
+class PlannedCluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The nodes, numbers resolved.  `regions` has one entry a node."""
 
     nodes: int
@@ -61,7 +61,7 @@ class PlannedCluster(msgspec.Struct, frozen=True):
     observe: tuple[Observed, ...] = ()
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that a backend and the runner need."""
 
     format: int = PLAN_FORMAT

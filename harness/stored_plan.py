@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from faults.byzantine import STRATEGIES
-from faults.vocabulary import Byzantine, Trigger
+from faults.vocabulary import At, Byzantine, Trigger
 from harness.campaign import (
     CAMPAIGN_NAME_BYTES_MAX,
     DELAY_MS,
@@ -31,7 +31,7 @@ from harness.campaign import (
     Network,
     split_place,
 )
-from harness.claim import check_claim
+from harness.claim import check_claim, check_required
 from harness.deadline import deadline_for, writes_in
 from harness.errors import BadInput
 from harness.plan import PLAN_FORMAT, Plan, PlannedOperation, byzantine_seats, fault_nodes
@@ -69,6 +69,7 @@ def read_plan(path: Path) -> Plan:
     _check_core(plan, path.name)
     _check_operations(plan, path.name)
     _check_faults(plan, path.name)
+    check_required(plan.requires, path.name, "requires")
     check_claim(plan, path.name)
     _check_deadline(plan, path.name)
     return plan
@@ -108,8 +109,9 @@ def _check_numbers(plan: Plan, source: str) -> None:
     for place, (number, low, high) in ranges.items():
         if not low <= number <= high:
             raise BadInput(source, place, f"{number} is not in {low} .. {high}")
-    if len(cluster.regions) != cluster.nodes:
-        raise BadInput(source, "cluster.regions", f"names {len(cluster.regions)} of {cluster.nodes} nodes")
+    named = sum(bool(region.strip()) for region in cluster.regions)
+    if len(cluster.regions) != cluster.nodes or named not in (0, cluster.nodes):
+        raise BadInput(source, "cluster.regions", f"names {named} of {cluster.nodes} nodes")
 
 
 def _check_network(plan: Plan, source: str) -> None:
@@ -154,8 +156,8 @@ def _check_operations(plan: Plan, source: str) -> None:
             raise BadInput(source, f"{place}.level", f'of "{operation.action}" is one of {", ".join(levels)}')
         if operation.level != "local" and not plan.cluster.roster:
             raise BadInput(source, f"{place}.level", "needs cluster.roster = true")
-        if operation.id in ids or operation.id < 0 or operation.at_ns < 0:
-            raise BadInput(source, place, "an id that is taken or negative, or a negative time")
+        if operation.id in ids or operation.id < 0 or not 0 <= operation.at_ns < plan.load_ns:
+            raise BadInput(source, place, "an id that is taken or negative, or a time outside the load")
         ids.add(operation.id)
 
 
@@ -186,6 +188,8 @@ def _check_faults(plan: Plan, source: str) -> None:
         if planned.id in ids:
             raise BadInput(source, f"{place}.id", f'"{planned.id}" is another fault\'s')
         ids.add(planned.id)
+        if isinstance(planned.start, At) and planned.start.at_ns >= plan.load_ns:
+            raise BadInput(source, f"{place}.start", "is after the load")
         for node in [*fault_nodes(planned), *([planned.start.node] if isinstance(planned.start, Trigger) else [])]:
             if not 0 <= node < nodes:
                 raise BadInput(source, place, f"no node {node}; nodes are 0 to {nodes - 1}")
@@ -198,12 +202,13 @@ def _check_deadline(plan: Plan, source: str) -> None:
     """Fewer writes than were planned at first need no more time.  How long an exchange may take, verdicts rest on."""
     told = plan.deadline
     needed = deadline_for(plan.cluster, core=plan.core, writes=writes_in(plan.operations))
-    for field in ("interval_ns", "exchange_ns", "reconnect_ns"):
+    for field in ("interval_ns", "exchange_ns", "reconnect_ns", "specification_rounds"):
         if getattr(told, field) != getattr(needed, field):
             raise BadInput(source, f"deadline.{field}", f"is {getattr(needed, field)} for this cluster")
     if abs(told.rounds - needed.rounds) > SAMPLED:
         raise BadInput(source, "deadline.rounds", f"is {needed.rounds} for this cluster")
-    most = deadline_for(plan.cluster, core=plan.core, writes=OPERATIONS_MAX).transfer_ns
+    drawn = 2 * OPERATIONS_MAX * len(plan.objects)  # each workload plans so many on average, at most
+    most = deadline_for(plan.cluster, core=plan.core, writes=drawn).transfer_ns
     if not needed.transfer_ns <= told.transfer_ns <= most:
         raise BadInput(source, "deadline.transfer_ns", f"is {needed.transfer_ns} for this plan, {most} at most")
     total_ns = told.reconnect_ns + told.transfer_ns + (told.rounds + 1) * (told.interval_ns + told.exchange_ns)

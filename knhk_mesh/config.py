@@ -79,6 +79,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
         _require(0 <= self.faulty <= (nodes - 1) // 3, "faulty", f"is at most (n - 1) // 3, n is {nodes}")
         _require(self.fanout >= 1, "fanout", "is at least 1")
         _require(self.strategy in STRATEGIES, "strategy", f"is one of {', '.join(STRATEGIES)}")
+        apart = self.strategy != "random" and self.fanout < 2 < nodes
+        _require(
+            not apart, "fanout", f'under "{self.strategy}" is at least 2: the one place is a near peer\'s, for ever'
+        )
         _require(self.gossip_interval_ns >= MILLISECOND, "gossip_interval_ns", "is at least a millisecond")
         _require(0 <= self.network_start_ms < 1 << 48, "network_start_ms", "fits a commit's clock, 48 bits")
         _require(self.frame_bytes_max >= FRAME_BYTES_MIN, "frame_bytes_max", f"is at least {FRAME_BYTES_MIN}")

@@ -122,6 +122,7 @@ type = "gset"
         ("[cluster]\nstrategy = 'best'", "", "cluster.strategy: Invalid enum value 'best'"),
         ("[cluster]\nregions = ['a']", "", "cluster.regions: names 1 of 4 nodes"),
         ("[cluster]\nstrategy = 'region'", "", 'cluster.strategy: "region" needs regions'),
+        ("[cluster]\nstrategy = 'nearest'\nfanout = 1", "", 'cluster.fanout: under "nearest" is at least 2'),
         ("[cluster]\nregions = ['eu', ' ', 'us', 'us']", "", "cluster.regions[1]: is empty"),
         ("[cluster]\nframe_bytes_max = 100", "", "cluster.frame_bytes_max: is not in 52000"),
         ("[cluster]\ngossip_interval_ms = inf", "", "cluster.gossip_interval_ms: is not in 1"),

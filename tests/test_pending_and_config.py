@@ -156,6 +156,17 @@ def test_a_field_that_cannot_work_is_refused_by_its_name(field, value):
     assert str(error.value).startswith(f"{field} ") and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_one_place_that_is_a_near_peer_s_would_keep_regions_apart(strategy):
+    """Unless there is one peer to pick."""
+    assert config(peers=peers(1), faulty=0, strategy=strategy, fanout=1).fanout == 1
+    if strategy == "random":
+        assert config(strategy=strategy, fanout=1).fanout == 1
+        return
+    with pytest.raises(ConfigError, match=f'^fanout under "{strategy}" is at least 2'):
+        config(strategy=strategy, fanout=1)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -1,5 +1,6 @@
 """The simulator does to a node what its faults say, and nothing else."""
 
+import itertools
 import random
 
 import msgspec
@@ -126,22 +127,31 @@ def test_events_at_one_time_run_in_the_order_of_scheduling():
     assert seen == ["now", "a", "b", "c"] and loop.now == 5
 
 
-def test_what_is_hastened_comes_in_its_order_and_nothing_else_moves():
+def test_what_is_hastened_comes_in_the_order_of_its_arrival_and_nothing_else_moves():
     loop, seen = Loop(), []
 
-    def arrive(name):
+    def arrive(line, name):
         seen.append((loop.now, name))
 
-    def other(name):
+    def other(line, name):
         seen.append((loop.now, name))
 
-    for when, name in ((90, "moved back"), (3, "early"), (50, "held"), (80, "elsewhere")):
-        loop.at(when, arrive, name)
-    loop.at(70, other, "not an arrival")
-    loop.at(10, loop.hasten, arrive, lambda name: 80 if name == "elsewhere" else 5)
+    held = [(90, 1, "moved back"), (3, 1, "early"), (50, 1, "held"), (50, 2, "of another line"), (80, 3, "elsewhere")]
+    for when, line, name in held:
+        loop.at(when, arrive, line, name)
+    loop.at(70, other, 1, "not an arrival")
+    loop.at(10, loop.hasten, arrive, lambda line, name: {1: (1, 5), 2: (2, 60)}.get(line))
+    loop.at(10, arrive, 1, "due anyhow")
     loop.run()
-    late = [(70, "not an arrival"), (80, "elsewhere")]
-    assert seen == [(3, "early"), (10, "moved back"), (10, "held"), *late]
+    assert seen == [
+        (3, "early"),
+        (10, "due anyhow"),
+        (10, "held"),
+        (10, "moved back"),
+        (50, "of another line"),
+        (70, "not an arrival"),
+        (80, "elsewhere"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +167,51 @@ def test_a_link_lets_go_of_what_a_fault_held_back_when_it_is_lifted(shape):
     assert outcome.verdict.validity == "valid", found
     healed = next(event.t for event in outcome.history.events if getattr(event, "phase", "") == "heal")
     assert outcome.history.events[-1].t - healed < SECOND
+
+
+def watched(monkeypatch):
+    """What passes on the links of the run that comes: (source, target) -> (number, sent at, came at) as it comes."""
+    links, numbers = {}, itertools.count()
+    transmit, deliver = SimulatorBackend._transmit, SimulatorBackend._deliver
+
+    def sends(self, source, peer, frame):
+        transmit(self, source, peer, bytes(frame) + b"%020d%020d" % (next(numbers), self.loop.now))
+
+    def arrives(self, source, target, frame):
+        passed = (int(frame[-40:-20]), int(frame[-20:]), self.loop.now)
+        links.setdefault((source, target), []).append(passed)
+        deliver(self, source, target, frame[:-40])
+
+    monkeypatch.setattr(SimulatorBackend, "_transmit", sends)
+    monkeypatch.setattr(SimulatorBackend, "_deliver", arrives)
+    return links
+
+
+@pytest.mark.parametrize("latency_ms", [0.0, 3000.0])
+@pytest.mark.parametrize("lasting_s", [1, 2])
+def test_what_was_reordered_arrives_so_though_the_link_lets_go(latency_ms, lasting_s, monkeypatch):
+    """As often as the fault tells: a verdict rests on it."""
+    links = watched(monkeypatch)
+    slow = Link(links=ALL, latency_ms=latency_ms, reorder=0.5)
+    outcome = execute(plan_with((slow, At(SECOND), lasting_s * SECOND)))
+    numbers = [[number for number, _, _ in passed] for passed in links.values()]
+    overtaken = sum(max(line[:place], default=0) > one for line in numbers for place, one in enumerate(line))
+    assert evidence(outcome)["reordered"] == overtaken > 0
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e-9])
+def test_a_link_that_lets_go_is_the_one_that_was_lifted_and_keeps_its_ordinary_latency(loss, monkeypatch):
+    """Two faults of three seconds' load: the first is lifted after 1.5 s, the second by the heal."""
+    links = watched(monkeypatch)
+    first, second = Link(links=((0, 1), (1, 0)), latency_ms=5000.0), Link(links=((2, 3), (3, 2)), latency_ms=5000.0)
+    plan = plan_with((first, At(SECOND // 2), SECOND), (second, At(SECOND // 2), None))
+    network = msgspec.structs.replace(plan.cluster.network, latency_ms=200.0, jitter_ms=0.0, loss=loss)
+    execute(msgspec.structs.replace(plan, cluster=msgspec.structs.replace(plan.cluster, network=network)))
+    ordinary = SECOND // 5
+    for link, lifted in (((0, 1), 3 * SECOND // 2), ((2, 3), 3 * SECOND), ((0, 2), None)):
+        held = [one for one in links[link] if lifted and SECOND // 2 <= one[1] < lifted]
+        assert all(lifted <= came <= lifted + ordinary for _, _, came in held) and bool(held) == bool(lifted)
+        assert {came - at for _, at, came in set(links[link]).difference(held)} == {ordinary}
 
 
 def test_a_node_that_raises_is_a_finding_and_not_our_crash(monkeypatch):

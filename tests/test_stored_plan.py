@@ -5,11 +5,12 @@ import json
 import msgspec
 import pytest
 
-from harness.campaign import Cluster, Expect, Load, read_campaign
+from harness import stored_plan
+from harness.campaign import Cluster, Expect, Load, WorkloadSpec, read_campaign
 from harness.cli import CAMPAIGNS, main
 from harness.compiler import compile_campaign
 from harness.deadline import deadline_for, writes_in
-from harness.errors import EXIT_BAD_INPUT
+from harness.errors import EXIT_BAD_INPUT, BadInput
 from harness.plan import encode_plan
 from harness.stored_plan import read_plan
 
@@ -66,6 +67,17 @@ def counting(amount):
         plan["objects"].append({"name": "count", "type": "pncounter"})
         changed = {"id": 10**6, "object": "count", "type": "pncounter", "action": "increment", "value": amount}
         plan["operations"].insert(0, {**plan["operations"][0], **changed})
+
+    return edit
+
+
+def removing(**fields):
+    """An edit that adds a remove, and an object for it."""
+
+    def edit(plan):
+        plan["objects"].append({"name": "set", "type": "orset"})
+        changed = {"id": 10**6, "object": "set", "type": "orset", "action": "remove", "value": None, "seen": None}
+        plan["operations"].insert(0, {**plan["operations"][0], **changed, **fields})
 
     return edit
 
@@ -144,6 +156,11 @@ BAD = [
     ("cluster.frame_bytes_max", put(["cluster", "frame_bytes_max"], 10)),
     ("cluster.disk_sync_ns_max", put(["cluster", "disk_sync_ns_max"], 0)),
     ("cluster.regions", put(["cluster", "regions"], [""])),
+    ("cluster.regions", put(["cluster", "regions"], ["eu", " ", "eu", "eu"])),
+    ("cluster.fanout", lambda plan: plan["cluster"].update(strategy="nearest", fanout=1)),
+    ("cluster", put(["cluster", "colour"], "red")),
+    ("operations[2]", put(["operations", 2, "leve"], "stable")),
+    ("requires[1]", put(["requires"], ["cut", "luck"])),
     ("cluster.strategy", put(["cluster", "strategy"], "best")),
     ("cluster.strategy", put(["cluster", "strategy"], "region")),
     ("cluster.wiring", put(["cluster", "wiring"], "direct")),
@@ -168,9 +185,13 @@ BAD = [
     ("operations[0].value", counting(True)),
     ("operations[0].value", first("add", value=None)),
     ("operations[0].value", first("add", value=2**63)),
+    ("operations[0].value", first("add", value=-(2**63) - 1)),
     ("operations[0].value", first("add", value="x" * 1025)),
     ("operations[0].value", first("read", value=1)),
     ("operations[0].value", first("digest", value=1)),
+    ("operations[0].seen", removing(seen=1)),
+    ("operations[0].seen", removing(seen=0.5, value=3)),
+    ("operations[0].value", removing(value=None)),
     ("operations[0].seen", first("add", seen=0.5)),
     ("operations[0].seen", first("add", seen=0.5, value=None)),
     ("operations[0].level", first("read", level="stable")),
@@ -178,6 +199,8 @@ BAD = [
     ("operations[0].level", first("digest", level="quorum")),
     ("operations[0]", put(["operations", 0, "id"], -1)),
     ("operations[0]", put(["operations", 0, "at_ns"], -1)),
+    ("operations[0]", put(["operations", 0, "at_ns"], 10**40)),
+    ("faults[0].start", put(["faults", 0, "start"], {"start": "at", "at_ns": 10**40})),
     ("operations", twice("operations")),
     ("faults[0]", put(["faults", 0, "fault", "links"], [[0, 9]])),
     ("faults[0].fault", put(["faults", 0, "fault", "links"], [[0, 0]])),
@@ -188,6 +211,7 @@ BAD = [
     ("deadline.total_ns", put(["deadline", "total_ns"], 1)),
     ("deadline.total_ns", put(["deadline", "total_ns"], 10**40)),
     ("deadline.exchange_ns", longer(exchange_ns=1)),
+    ("deadline.specification_rounds", put(["deadline", "specification_rounds"], 1e40)),
     ("deadline.interval_ns", longer(interval_ns=1)),
     ("deadline.reconnect_ns", longer(reconnect_ns=1)),
     ("deadline.rounds", longer(rounds=3)),
@@ -221,6 +245,25 @@ def test_a_model_that_was_sampled_by_another_version_is_no_reason_to_refuse_it(t
     longer(rounds=2)({"deadline": deadline})
     sampled = msgspec.structs.replace(plan, deadline=msgspec.convert(deadline, type(plan.deadline)))
     assert read_again(sampled, tmp_path) == sampled
+
+
+def test_workloads_that_plan_as_much_as_each_may_can_be_replayed(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_plan, "OPERATIONS_MAX", 1000)
+    workloads = tuple(WorkloadSpec(type="gset", object=name, rate=95.0, reads=0.0) for name in "ab")
+    plan = compiled("baseline", load=Load(duration_s=10.0), workloads=workloads, checks=(), expect=Expect())
+    assert writes_in(plan.operations) > 1800
+    assert read_again(plan, tmp_path) == plan
+
+
+def test_a_between_of_regions_that_are_there_can_be_replayed_and_another_not(tmp_path):
+    plan = compiled("regions")
+    between = plan.cluster.network.between[0]
+    for field in ("source", "target"):
+        wrong = msgspec.structs.replace(between, **{field: "mars"})
+        network = msgspec.structs.replace(plan.cluster.network, between=(wrong,))
+        changed = msgspec.structs.replace(plan, cluster=msgspec.structs.replace(plan.cluster, network=network))
+        with pytest.raises(BadInput, match=r"^plan\.json: cluster\.network\.between\[0\]: no node is in region"):
+            read_again(changed, tmp_path)
 
 
 def test_beyond_f_it_is_not_valid_either(tmp_path, capsys):

@@ -87,8 +87,10 @@ class Timers:
         self.due = heap[0][0] if heap else NEVER
 
     def hasten(self, owner: Owner, by: int) -> None:
-        """Nothing of `owner` waits beyond `by`; their order stays."""
-        self._heap = [(min(one[0], by), *one[1:]) if one[2] is owner else one for one in self._heap]
+        """Nothing of `owner` waits beyond `by`; what is sent then is sent in the order in which it would have been."""
+        held = sorted(one[:2] for one in self._heap if one[2] is owner and one[0] >= by)
+        serials = dict(zip((serial for _, serial in held), sorted(serial for _, serial in held), strict=True))
+        self._heap = [(by, serials[one[1]], *one[2:]) if one[1] in serials else one for one in self._heap]
         self._rebuild()
 
     def discard(self, owner: Owner) -> None:

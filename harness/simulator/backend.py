@@ -48,7 +48,6 @@ AUTHORITY = -1
 OPENED_MAX = 500_000
 """Commits that are remembered as opened; then all are forgotten, and opened again as they come."""
 
-_NEVER = 1 << 62
 _NOTE = struct.Struct(">QHHI")
 
 
@@ -181,8 +180,8 @@ class SimulatorBackend:
         done(evidence, None)
 
     def _settle(self, links: Links) -> None:
-        by = {(source, target): self.network.link(source, target).settle(self.loop.now) for source, target in links}
-        self.loop.hasten(self._deliver, lambda source, target, frame: by.get((source, target), _NEVER))
+        by = {link: (link, self.network.link(*link).settle(self.loop.now)) for link in links}
+        self.loop.hasten(self._deliver, lambda source, target, frame: by.get((source, target)))
 
     def drift(self) -> None:
         """In virtual time nothing is late."""

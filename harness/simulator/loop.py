@@ -7,7 +7,7 @@ with one hash did the same things at the same times.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -35,12 +35,21 @@ class Loop:
         now = self.now
         heappush(self._heap, (when if when > now else now, self._count(), call, arguments))
 
-    def hasten(self, call: Callable[..., None], by: Callable[..., int]) -> None:
-        """What waits as `call(*arguments)` happens by `by(*arguments)`: those of one time as they were scheduled."""
+    def hasten(self, call: Callable[..., None], line: Callable[..., tuple[Hashable, int] | None]) -> None:
+        """What waits as `call(*arguments)` happens by a time: `line(*arguments)` is (its line, that time), or None.
+
+        Those of one line happen in the order in which they would have.
+        """
         heap, now = self._heap, self.now
+        lines: dict[Hashable, list[tuple[int, int, int, int]]] = {}
         for index, (when, number, waiting, arguments) in enumerate(heap):
-            if waiting == call:
-                heap[index] = (min(when, max(now, by(*arguments))), number, waiting, arguments)
+            found = line(*arguments) if waiting == call else None
+            if found is not None and when >= (by := max(now, found[1])):
+                lines.setdefault(found[0], []).append((when, number, index, by))
+        for held in lines.values():
+            numbers = sorted(number for _, number, _, _ in held)
+            for (_, _, index, by), number in zip(sorted(held), numbers, strict=True):
+                heap[index] = (by, number, *heap[index][2:])
         heapify(heap)
 
     def note(self, entry: bytes) -> None:

@@ -44,6 +44,7 @@ class Crashing:
         ("final", "crashed in its conclusion: ZeroDivisionError: nought"),
     ],
 )
+@pytest.mark.crashes
 def test_a_checker_that_crashes_knows_nothing_and_the_others_go_on(monkeypatch, when, said):
     monkeypatch.setitem(compose.CHECKERS, "crashing", Crashing)
     verdict = check(run(CheckEntry("crashing", {"when": when}), "set_full").history)
@@ -53,6 +54,7 @@ def test_a_checker_that_crashes_knows_nothing_and_the_others_go_on(monkeypatch, 
     assert verdict.validity == "unknown"
 
 
+@pytest.mark.crashes
 def test_a_checker_crashes_on_values_of_the_wrong_type_and_is_unknown():
     book = run("convergence")
     op = book.begin("digest", 0, "")
@@ -173,6 +175,7 @@ def test_a_result_is_invalid_before_unknown_before_valid():
     assert result("any", [], notes=["note"]).validity == "valid"
 
 
+@pytest.mark.crashes
 def test_an_anomaly_that_is_not_in_the_table_of_names_is_our_own_bug(monkeypatch):
     monkeypatch.setitem(ANOMALIES, "convergence", ())
     book = Book(header(nodes=2, s="gset", checks=["convergence"]))

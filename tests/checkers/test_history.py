@@ -2,6 +2,7 @@
 
 from io import StringIO
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from checkers.history import (
     HistoryError,
     HistoryWriter,
     Invoke,
+    NetworkEntry,
     NodeEvent,
     SetRead,
     SetReadEncoder,
@@ -246,6 +248,29 @@ def test_a_change_against_another_read_than_the_last_is_an_error():
     state.follow(operation(1, 0, "s", SetRead(base=None, add=[1])))
     with pytest.raises(HistoryError, match="op 2 is a change against op 0, not this node's last read"):
         state.follow(operation(2, 0, "s", SetRead(base=0, add=[2])))
+
+
+@pytest.mark.parametrize(
+    ("network", "read"),
+    [
+        ({"latency_ms": 1e9, "loss": 1.0}, True),
+        ({"latency_ms": 1e308}, False),
+        ({"latency_ms": -1.0}, False),
+        ({"loss": 1.1}, False),
+        ({"loss": -0.1}, False),
+    ],
+)
+def test_a_network_that_is_none_is_bad_input(network, read, written):
+    """Bounds of time are computed from it."""
+    made = msgspec.structs.replace(header(s="gset"), network=NetworkEntry(**network))
+    path = written(Book(made).history)
+    if read:
+        assert read_history(path).header.network == made.network
+        return
+    with pytest.raises(
+        HistoryError, match=rf"^history\.jsonl: line 1: is no header: .*\$\.network\.{next(iter(network))}"
+    ):
+        read_history(path)
 
 
 @pytest.mark.parametrize("core", [[], [7]])

@@ -390,11 +390,18 @@ def on_network(**network):
     return mesh.judge("partition", detections_min=0)
 
 
-@pytest.mark.parametrize("network", [{"latency_ms": 300.0}, {"loss": 0.4}])
-def test_where_the_network_alone_may_hide_a_quorum_nobody_is_blamed_and_nothing_shown(network):
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ({"latency_ms": 300.0}, "round trips take up to 600 ms and 0%"),
+        ({"loss": 0.4}, "up to 0 ms and 40% of the frames"),
+    ],
+)
+def test_where_the_network_alone_may_hide_a_quorum_nobody_is_blamed_and_nothing_shown(network, said):
     assert names(on_network(latency_ms=50.0)) == {"false-alarm"}
     result = on_network(**network)
     assert not result.anomalies and result.validity == "unknown"
+    assert any(said in note for note in result.notes)
 
 
 @pytest.mark.parametrize("rate", [0.0, 2.0])

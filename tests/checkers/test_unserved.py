@@ -22,10 +22,16 @@ def members(
     latency_ms=0.0,
     loss=0.0,
     exchange_ms=0,
+    detection_ms=1000,
 ):
     """A header with a roster of four, of whom three are a quorum."""
     quorum = QuorumEntry(
-        epoch=1, network="n", size=3, detection_ns=SECOND, recovery_ns=recovery_ms * 1_000_000, gated=gated
+        epoch=1,
+        network="n",
+        size=3,
+        detection_ns=detection_ms * 1_000_000,
+        recovery_ns=recovery_ms * 1_000_000,
+        gated=gated,
     )
     made = header(nodes=4, s="gset", core=core, faults=faults)
     nodes = [msgspec.structs.replace(entry, byzantine=entry.index in liars) for entry in made.nodes]
@@ -131,6 +137,17 @@ def test_one_that_was_refused_is_noted_where_it_was_all():
         ("stable", {"latency_ms": 250.0}, False),
         ("stable", {"exchange_ms": 999}, True),
         ("stable", {"exchange_ms": 1000}, False),
+        (
+            "stable",
+            {"latency_ms": 187.0, "plan": PLAN | {"operation_timeout_ns": 5 * SECOND}, "detection_ms": 500},
+            True,
+        ),
+        (
+            "stable",
+            {"latency_ms": 187.5, "plan": PLAN | {"operation_timeout_ns": 5 * SECOND}, "detection_ms": 500},
+            False,
+        ),
+        ("local", {"latency_ms": 187.5, "detection_ms": 500}, True),
         ("stable", {"loss": 0.01}, False),
         ("stable", {"plan": {}}, False),
         ("local", {"plan": {}}, True),
@@ -253,6 +270,18 @@ def test_nor_for_itself():
         if paused:
             book.fault("f1", "injected")
         assert (judge(asks(book, "stable", ["fail"] * 20)).validity == "valid") == paused
+
+
+def test_who_ends_nothing_of_what_was_begun_is_told():
+    """Nothing else was due; who has only just been asked is told as well, and who ended one is not."""
+    for begun, ended in ((30, 0), (1, 0), (30, 1)):
+        book = asks(Book(members()), "stable", ["ok"] * ended)
+        for each in range(begun):
+            book.begin("add", 1, "s", 200 + each, level="stable")
+        book.phase("heal")
+        assert [one.split(":")[0] for one in judge(book).notes] == [
+            f"node 1 answered none of {begun} operations (stable) with ok"
+        ][ended:]
 
 
 @pytest.mark.parametrize("begun", [0, 1, 30])

@@ -44,6 +44,7 @@ LINKS = ((0, 1), (1, 0))
         (lambda: Link(links=LINKS, corrupt=float("nan")), "corrupt: a probability"),
         (lambda: Link(links=LINKS, rate_kb_s=-5), "rate_kb_s: "),
         (lambda: Link(links=LINKS, rate_kb_s=1e9), "rate_kb_s: "),
+        (lambda: Link(links=LINKS, rate_kb_s=1e-305), "rate_kb_s: "),
         (lambda: Pause(nodes=()), "nodes: at least one"),
         (lambda: Kill(nodes=(-1,)), "nodes: are numbered from 0"),
         (lambda: Kill(nodes=(1, 1)), "nodes: each at most once"),
