@@ -16,7 +16,6 @@ from knhk_mesh.transport.channel import AcceptorChannel
 from tests.transport.forwarders import HOST
 from tests.transport.members import (
     IDS,
-    KINDS,
     PATIENT,
     Member,
     Raw,
@@ -27,12 +26,6 @@ from tests.transport.members import (
     started,
     until,
 )
-
-
-@pytest.fixture(params=sorted(KINDS))
-def kind(request):
-    return request.param
-
 
 # --- frames -------------------------------------------------------------------------------------
 

@@ -8,8 +8,6 @@ import os
 import random
 import socket
 
-import pytest
-
 from knhk_mesh.transport import MILLISECOND
 from tests.transport.forwarders import UdpForwarder
 from tests.transport.members import (
@@ -24,12 +22,6 @@ from tests.transport.members import (
     started,
     until,
 )
-
-
-@pytest.fixture(params=sorted(KINDS))
-def kind(request):
-    return request.param
-
 
 # --- links that fail ----------------------------------------------------------------------------
 

@@ -41,11 +41,6 @@ SLACK_S = 1.5
 """More than any of the times that are promised: two noisy cores are no stop-watch."""
 
 
-@pytest.fixture(params=sorted(KINDS))
-def kind(request):
-    return request.param
-
-
 def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").is_dir() else 0
 
