@@ -48,6 +48,14 @@ def test_with_fewer_operations_and_faults_it_is_a_plan_still(tmp_path):
     assert read_again(fewer, tmp_path) == fewer
 
 
+def test_with_nothing_left_it_is_a_plan_still(tmp_path):
+    """Of which not even the deadline need be computed anew."""
+    plan = compiled(load=Load(duration_s=60.0))
+    nothing = msgspec.structs.replace(plan, operations=(), objects=(), faults=(), checks=())
+    assert nothing.deadline.transfer_ns > 0
+    assert read_again(nothing, tmp_path) == nothing
+
+
 def put(place, value):
     """An edit that puts `value` there; numbers in `place` are indexes."""
     *way, last = place
@@ -243,6 +251,7 @@ def test_a_model_that_was_sampled_by_another_version_is_no_reason_to_refuse_it(t
     plan = compiled()
     deadline = msgspec.to_builtins(plan.deadline)
     longer(rounds=2)({"deadline": deadline})
+    deadline["specification_rounds"] *= 1 + 1e-15
     sampled = msgspec.structs.replace(plan, deadline=msgspec.convert(deadline, type(plan.deadline)))
     assert read_again(sampled, tmp_path) == sampled
 
