@@ -9,9 +9,10 @@ Decides, for each correct node, from its `state` events and from whom the faults
                   was at no time of that healthy; from whenever it ceased to be
 `false-alarm`     it became partitioned though it surely ran and could reach `size` correct members throughout the
                   detection_ns before, over links that lose nothing, are not narrow, and whose round trips, the
-                  network's own included, stay below 3/4 of detection_ns; what a fault had cut off, or has yet to start,
-                  counts from when it may have found the others again, and may have written to its disk what it must
-                  before it answers (reconnect_ns + exchange_ns)
+                  network's own included, stay below 3/4 of detection_ns, and below what echoes count less an interval
+                  (`reach.spare_ns`); what a fault had cut off, or has yet to start, counts from when it may have found
+                  the others again, and may have written to its disk what it must before it answers
+                  (reconnect_ns + exchange_ns)
 `bad-transition`  anything but healthy -> partitioned, partitioned -> recovering, recovering -> healthy and
                   recovering -> partitioned, in a row; a node begins, and begins anew after a restart, as recovering
 `healthy-before-reconciled`   see `rejoining`

@@ -24,8 +24,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from checkers.history import Event, FaultEntry, FaultEvent, Header, NodeEvent
 
@@ -34,6 +37,13 @@ _STILL = ("kill", "pause")
 _ALONE = (*_STILL, "disconnect")
 HARMLESS = ("skew", "byzantine")
 """Kinds of faults that keep no correct node from another, nor from its clients."""
+
+
+class _Probes(msgspec.Struct, frozen=True):
+    """Of a plan's cluster."""
+
+    probe_interval_ns: int
+    probe_misses: int
 
 
 class Span(NamedTuple):
@@ -222,10 +232,19 @@ def _is_heard_by(state: _State, node: int, other: int) -> bool:
 
 def spare_ns(header: Header) -> int:
     """How much longer than ordinarily round trips may take before peers that answer seem silent, in nanoseconds; 0 or
-    less: they may seem so as it is.  Echoes count for three quarters of the detection bound."""
+    less: they may seem so as it is.
+
+    An echo of a probe counts for `probe_misses` intervals from when the probe was sent, and the next one comes an
+    interval later: so a round trip may take one interval less than that.  It is three quarters of the detection bound at
+    most, and just that where the header has no plan of ours.
+    """
     if header.quorum is None:
         return FOREVER
-    return header.quorum.detection_ns * 3 // 4 - int(2 * header.network.latency_ms * 1e6)
+    most_ns = header.quorum.detection_ns * 3 // 4
+    with suppress(msgspec.ValidationError):
+        probes = msgspec.convert(header.plan.get("cluster"), _Probes)
+        most_ns = min(most_ns, (probes.probe_misses - 1) * probes.probe_interval_ns)
+    return most_ns - int(2 * header.network.latency_ms * 1e6)
 
 
 def without(span: Span, gaps: list[Span]) -> list[Span]:

@@ -377,9 +377,9 @@ def test_a_run_that_ends_before_a_node_is_healthy_again_shows_no_recovery(end_ms
     assert result.validity == validity and ("before nodes [0] were healthy" in str(result.notes)) == (end_ms < 7000)
 
 
-def on_network(**network):
+def on_network(plan=None, **network):
     mesh = Mesh(faults=[CUT])
-    mesh.header = msgspec.structs.replace(mesh.header, network=NetworkEntry(**network))
+    mesh.header = msgspec.structs.replace(mesh.header, network=NetworkEntry(**network), plan=plan or {})
     for node in range(4):
         mesh.tell(node, "state", at_ms=100, **{"from": "recovering", "to": "healthy"})
     mesh.tell(1, "state", at_ms=5000, **{"from": "healthy", "to": "partitioned"})
@@ -402,6 +402,23 @@ def test_where_the_network_alone_may_hide_a_quorum_nobody_is_blamed_and_nothing_
     result = on_network(**network)
     assert not result.anomalies and result.validity == "unknown"
     assert any(said in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("probes", "latency_ms", "found"),
+    [
+        ({"probe_interval_ns": 100_000_000, "probe_misses": 3}, 99.0, True),
+        ({"probe_interval_ns": 100_000_000, "probe_misses": 3}, 100.0, False),
+        ({"probe_interval_ns": 100_000_000, "probe_misses": 100}, 299.0, True),
+        ({"probe_interval_ns": 100_000_000, "probe_misses": 100}, 300.0, False),
+        ({"probe_interval_ns": "often", "probe_misses": 3}, 299.0, True),
+        (None, 299.0, True),
+    ],
+)
+def test_round_trips_have_to_leave_an_interval_of_what_an_echo_counts(probes, latency_ms, found):
+    """At most three quarters of the bound, of 800 ms here; without a plan of ours just those."""
+    result = on_network({"cluster": probes}, latency_ms=latency_ms)
+    assert (names(result) == {"false-alarm"}) == found and (result.validity == "unknown") != found
 
 
 @pytest.mark.parametrize("rate", [0.0, 2.0])
