@@ -235,8 +235,8 @@ def spare_ns(header: Header) -> int:
     less: they may seem so as it is.
 
     An echo of a probe counts for `probe_misses` intervals from when the probe was sent, and the next one comes an
-    interval later: so a round trip may take one interval less than that.  It is three quarters of the detection bound at
-    most, and just that where the header has no plan of ours.
+    interval later: so a round trip may take one interval less than that.  It is three quarters of the detection bound
+    at most, and just that where the header has no plan of ours.
     """
     if header.quorum is None:
         return FOREVER
